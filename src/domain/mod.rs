@@ -1,0 +1,9 @@
+//! What is true: orders, attempts, money and the one function that changes them.
+//! Never does IO, reads a clock, draws randomness or knows a gateway's wire format.
+//! Read `order` first: it is the state machine everything else serves.
+
+pub mod id;
+pub mod money;
+pub mod order;
+pub mod snapshot;
+pub mod time;

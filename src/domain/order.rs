@@ -1,0 +1,541 @@
+//! The order's state machine: `advance` is the only thing that changes an order.
+//! Never asks a gateway, a clock or a database; every fact comes in as an `Event`.
+//! The rules as a table: `order_rules.txt` beside this file; how they are saved: `server::store`.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Channel, OrderKey, OutTradeNo, Scene, Title, TransactionId, UnixMillis, word_enum};
+use super::money::Fen;
+
+/// The database's number of an order. Never shown outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId(pub i64);
+
+/// What the mall wants paid, with everything that has happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The database's number.
+    pub id: OrderId,
+    /// Merchant, type and number.
+    pub key: OrderKey,
+    /// What the mall asked for.
+    pub terms: Terms,
+    /// When it was created here.
+    pub created_at: UnixMillis,
+    /// Where it stands.
+    pub state: State,
+    /// Counts changes of state, payments, refunds and anomalies, not of attempts. Starts at 1.
+    pub version: i64,
+    /// Oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Money that did not pay this order, oldest first.
+    pub anomalies: Vec<Anomaly>,
+}
+
+/// What the mall asked for. Never changes after creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What is sold.
+    pub title: Title,
+    /// What is due, in fen, at least 1.
+    pub total: Fen,
+    /// When the order stops being payable; `None` for the demo's seeded orders.
+    pub expires_at: Option<UnixMillis>,
+    /// Where the shopper goes afterwards.
+    pub return_url: Option<String>,
+    /// The mall's word for the buyer; echoed to the mall only.
+    pub buyer: Option<String>,
+    /// The mall's own note; echoed to the mall only.
+    pub attach: Option<String>,
+    /// `zh-CN` or `en`, if the mall chose one.
+    pub locale: Option<String>,
+}
+
+/// Where an order stands. Each variant holds exactly what is known there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Payable.
+    Pending,
+    /// Takes no new attempt; the open ones are being closed at their gateways. Still `pending` to the mall.
+    Closing {
+        /// Who or what asked.
+        cause: CloseCause,
+    },
+    /// Paid, once.
+    Paid {
+        /// The money that paid it.
+        payment: Payment,
+    },
+    /// Over without payment; every attempt is closed.
+    Closed {
+        /// When the last attempt was closed.
+        at: UnixMillis,
+        /// Who or what asked.
+        cause: CloseCause,
+    },
+}
+
+word_enum!(
+    /// Why an order is closed.
+    CloseCause {
+        /// Its time was up.
+        Expired = "expired",
+        /// The mall asked.
+        Merchant = "merchant",
+    }
+);
+
+/// One order placed at one gateway for one scene.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Our number at the gateway.
+    pub out_trade_no: OutTradeNo,
+    /// How the shopper meets the gateway.
+    pub scene: Scene,
+    /// The gateway account (`app_id:mch_id` or `app_id:seller_id`) it was placed under.
+    pub account: String,
+    /// The exact request, as the gateway layer wrote it; sent again unchanged when the outcome is unknown.
+    pub request: String,
+    /// When it was committed here, before the gateway was called.
+    pub opened_at: UnixMillis,
+    /// Until when its code is shown.
+    pub expires_at: UnixMillis,
+    /// Where it stands.
+    pub state: AttemptState,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptState {
+    /// Committed; the gateway was called or is about to be, outcome unknown.
+    Opening,
+    /// The gateway gave what the shopper needs.
+    Ready(Code),
+    /// The gateway said no, finally.
+    Refused {
+        /// The gateway's own error code.
+        code: String,
+    },
+    /// Closed at the gateway, or past the time it can be paid.
+    Closed,
+    /// Money came in through it.
+    Paid,
+}
+
+/// What a gateway hands out for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// `code_url`, `qr_code` or the app's `order_string`.
+    pub content: String,
+    /// WeChat v2's `prepay_id`; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepay_id: Option<String>,
+}
+
+/// Money that a gateway says it took, after its signature, merchant and app were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Which gateway.
+    pub channel: Channel,
+    /// The attempt it came through.
+    pub out_trade_no: OutTradeNo,
+    /// The gateway's number: with channel and account the key under which money counts once.
+    pub transaction_id: TransactionId,
+    /// How much, in fen.
+    pub fee: Fen,
+    /// When, by the gateway's word.
+    pub paid_at: UnixMillis,
+}
+
+/// Money that did not pay the order. Never silent: recorded, shown, told to the mall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    /// What is wrong with it.
+    pub kind: AnomalyKind,
+    /// The money.
+    pub payment: Payment,
+}
+
+word_enum!(
+    /// Why money did not pay the order.
+    AnomalyKind {
+        /// The order was paid already.
+        Duplicate = "duplicate",
+        /// The order was closed.
+        Late = "late",
+        /// Another amount than the order's.
+        Mismatch = "mismatch",
+    }
+);
+
+/// Something that happened. The API, notices, queries and the clock produce these and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An attempt is about to be placed.
+    Opened(Attempt),
+    /// The gateway gave a code for an attempt.
+    Ready {
+        /// Which attempt.
+        out_trade_no: OutTradeNo,
+        /// What it gave.
+        code: Code,
+    },
+    /// The gateway finally refused an attempt.
+    Refused {
+        /// Which attempt.
+        out_trade_no: OutTradeNo,
+        /// The gateway's own error code.
+        code: String,
+    },
+    /// A gateway took money.
+    Money(Payment),
+    /// The mall asked for the end, or the time is up.
+    CloseAsked {
+        /// Which of the two.
+        cause: CloseCause,
+    },
+    /// The gateway closed an attempt, or it can no longer be paid.
+    AttemptClosed {
+        /// Which attempt.
+        out_trade_no: OutTradeNo,
+    },
+}
+
+/// Something we must now do; saved as a row in the same transaction as the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell the mall, with a snapshot of the order as it stands after this step.
+    Webhook(WebhookKind),
+    /// Ask the gateway about an attempt, from `due` on.
+    Query {
+        /// Which attempt.
+        out_trade_no: OutTradeNo,
+        /// Not before.
+        due: UnixMillis,
+    },
+    /// Query, close, query an attempt at its gateway.
+    Close {
+        /// Which attempt.
+        out_trade_no: OutTradeNo,
+    },
+}
+
+word_enum!(
+    /// The events a mall can be told of (contract.md 5).
+    WebhookKind {
+        /// The order is paid.
+        OrderPaid = "order.paid",
+        /// The order is closed unpaid.
+        OrderClosed = "order.closed",
+        /// Money for a paid order.
+        PaymentDuplicate = "payment.duplicate",
+        /// Money for a closed order.
+        PaymentLate = "payment.late",
+        /// Money of another amount.
+        PaymentMismatch = "payment.mismatch",
+    }
+);
+
+/// The order after an event, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The order as it now is. Equal to the old one if the event changed nothing.
+    pub order: Order,
+    /// What must now be done.
+    pub effects: Vec<Effect>,
+}
+
+/// An event that contradicts the order. Nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The order is paid.
+    #[error("the order is paid")]
+    AlreadyPaid,
+    /// The order is closed or closing.
+    #[error("the order is closed")]
+    AlreadyClosed,
+    /// Expiry before its time.
+    #[error("the order has not expired yet")]
+    NotExpired,
+    /// No attempt has this number.
+    #[error("the order has no such attempt")]
+    UnknownAttempt,
+    /// An attempt with this number exists already.
+    #[error("the order already has an attempt of this number")]
+    AttemptExists,
+    /// The attempt took money, so it was not closed unpaid.
+    #[error("the attempt is paid")]
+    AttemptPaid,
+    /// The version counter is at its end.
+    #[error("too many changes")]
+    VersionOverflow,
+}
+
+/// How long after an attempt is opened it is first queried, in ms (WeChat advises at most 60 s).
+pub const FIRST_QUERY_MS: i64 = 30_000;
+
+impl Order {
+    /// What an attempt's code must outlive to be handed out again, in ms: time to scan and to pay.
+    pub const LIVE_MARGIN_MS: i64 = 10_000;
+
+    /// The attempt with this number.
+    pub fn attempt(&self, out_trade_no: &OutTradeNo) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.out_trade_no == *out_trade_no)
+    }
+
+    /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run out.
+    pub fn live_attempt(&self, scene: Scene, account: &str, now: UnixMillis) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|attempt| {
+            attempt.scene == scene
+                && attempt.account == account
+                && attempt.is_open()
+                && attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS)
+        })
+    }
+
+    /// The payment that paid the order.
+    pub fn payment(&self) -> Option<&Payment> {
+        match &self.state {
+            State::Paid { payment } => Some(payment),
+            State::Pending | State::Closing { .. } | State::Closed { .. } => None,
+        }
+    }
+
+    /// Whether this money is already counted: as the payment, as a duplicate or as late. A mismatch
+    /// does not count: the same transaction may still turn out to be right.
+    fn knows(&self, payment: &Payment) -> bool {
+        let same = |other: &Payment| {
+            other.channel == payment.channel && other.transaction_id == payment.transaction_id
+        };
+        self.payment().is_some_and(same)
+            || self.anomalies.iter().any(|anomaly| {
+                same(&anomaly.payment)
+                    && match anomaly.kind {
+                        AnomalyKind::Duplicate | AnomalyKind::Late => true,
+                        AnomalyKind::Mismatch => anomaly.payment.fee == payment.fee,
+                    }
+            })
+    }
+
+    fn open_numbers(&self) -> impl Iterator<Item = &OutTradeNo> {
+        self.attempts.iter().filter(|attempt| attempt.is_open()).map(|attempt| &attempt.out_trade_no)
+    }
+
+    fn set_attempt(&mut self, out_trade_no: &OutTradeNo, state: AttemptState) {
+        for attempt in &mut self.attempts {
+            if attempt.out_trade_no == *out_trade_no {
+                attempt.state = state;
+                return;
+            }
+        }
+    }
+
+    fn bump(&mut self) -> Result<(), Refused> {
+        self.version = self.version.checked_add(1).ok_or(Refused::VersionOverflow)?;
+        Ok(())
+    }
+}
+
+impl Attempt {
+    /// Whether money may still come through it: opening or ready, even when its code is no longer shown.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, AttemptState::Opening | AttemptState::Ready(_))
+    }
+
+    /// The code, if the gateway gave one and it is still good to show.
+    pub fn code(&self) -> Option<&Code> {
+        match &self.state {
+            AttemptState::Ready(code) => Some(code),
+            AttemptState::Opening
+            | AttemptState::Refused { .. }
+            | AttemptState::Closed
+            | AttemptState::Paid => None,
+        }
+    }
+}
+
+impl Step {
+    fn unchanged(order: &Order) -> Self {
+        Self { order: order.clone(), effects: Vec::new() }
+    }
+}
+
+/// Applies one event. Repeating an event changes nothing; a contradicting one is refused by name.
+///
+/// # Errors
+/// [`Refused`]: the event contradicts the order, which then stays as it is.
+pub fn advance(order: &Order, event: Event, now: UnixMillis) -> Result<Step, Refused> {
+    match event {
+        Event::Opened(attempt) => opened(order, attempt, now),
+        Event::Ready { out_trade_no, code } => ready(order, &out_trade_no, code),
+        Event::Refused { out_trade_no, code } => refused(order, &out_trade_no, code),
+        Event::Money(payment) => money(order, payment),
+        Event::CloseAsked { cause } => close_asked(order, cause, now),
+        Event::AttemptClosed { out_trade_no } => attempt_closed(order, &out_trade_no, now),
+    }
+}
+
+fn opened(order: &Order, attempt: Attempt, now: UnixMillis) -> Result<Step, Refused> {
+    match order.state {
+        State::Pending => {}
+        State::Paid { .. } => return Err(Refused::AlreadyPaid),
+        State::Closing { .. } | State::Closed { .. } => return Err(Refused::AlreadyClosed),
+    }
+    if let Some(known) = order.attempt(&attempt.out_trade_no) {
+        return if *known == attempt { Ok(Step::unchanged(order)) } else { Err(Refused::AttemptExists) };
+    }
+    let mut effects =
+        vec![Effect::Query { out_trade_no: attempt.out_trade_no.clone(), due: now.plus(FIRST_QUERY_MS) }];
+    // The code this one replaces is no longer shown; close it so that it cannot be paid beside the new one.
+    effects.extend(
+        order
+            .attempts
+            .iter()
+            .filter(|old| old.scene == attempt.scene && old.is_open())
+            .map(|old| Effect::Close { out_trade_no: old.out_trade_no.clone() }),
+    );
+    let mut next = order.clone();
+    next.attempts.push(attempt);
+    Ok(Step { order: next, effects })
+}
+
+fn ready(order: &Order, out_trade_no: &OutTradeNo, code: Code) -> Result<Step, Refused> {
+    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+    match attempt.state {
+        AttemptState::Opening => {}
+        // The first code stays: a repeated call gives another one for the same trade, both are payable.
+        AttemptState::Ready(_) | AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid => {
+            return Ok(Step::unchanged(order));
+        }
+    }
+    let mut step = Step::unchanged(order);
+    step.order.set_attempt(out_trade_no, AttemptState::Ready(code));
+    match order.state {
+        State::Pending => {}
+        // It became payable after the order stopped being so.
+        State::Closing { .. } | State::Paid { .. } | State::Closed { .. } => {
+            step.effects.push(Effect::Close { out_trade_no: out_trade_no.clone() });
+        }
+    }
+    Ok(step)
+}
+
+fn refused(order: &Order, out_trade_no: &OutTradeNo, code: String) -> Result<Step, Refused> {
+    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+    let mut step = Step::unchanged(order);
+    match attempt.state {
+        AttemptState::Opening => step.order.set_attempt(out_trade_no, AttemptState::Refused { code }),
+        AttemptState::Ready(_) | AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid => {
+        }
+    }
+    Ok(step)
+}
+
+fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
+    order.attempt(&payment.out_trade_no).ok_or(Refused::UnknownAttempt)?;
+    if order.knows(&payment) {
+        return Ok(Step::unchanged(order));
+    }
+    let mut step = Step::unchanged(order);
+    step.order.bump()?;
+    if payment.fee != order.terms.total {
+        step.order.anomalies.push(Anomaly { kind: AnomalyKind::Mismatch, payment });
+        step.effects.push(Effect::Webhook(WebhookKind::PaymentMismatch));
+        return Ok(step);
+    }
+    step.order.set_attempt(&payment.out_trade_no, AttemptState::Paid);
+    match order.state {
+        State::Pending | State::Closing { .. } => {
+            let siblings = step.order.open_numbers().cloned().collect::<Vec<_>>();
+            step.order.state = State::Paid { payment };
+            step.effects.push(Effect::Webhook(WebhookKind::OrderPaid));
+            step.effects.extend(siblings.into_iter().map(|out_trade_no| Effect::Close { out_trade_no }));
+        }
+        State::Paid { .. } => {
+            step.order.anomalies.push(Anomaly { kind: AnomalyKind::Duplicate, payment });
+            step.effects.push(Effect::Webhook(WebhookKind::PaymentDuplicate));
+        }
+        State::Closed { .. } => {
+            step.order.anomalies.push(Anomaly { kind: AnomalyKind::Late, payment });
+            step.effects.push(Effect::Webhook(WebhookKind::PaymentLate));
+        }
+    }
+    Ok(step)
+}
+
+fn close_asked(order: &Order, cause: CloseCause, now: UnixMillis) -> Result<Step, Refused> {
+    match order.state {
+        State::Pending => {}
+        State::Closing { .. } | State::Closed { .. } => return Ok(Step::unchanged(order)),
+        State::Paid { .. } => return Err(Refused::AlreadyPaid),
+    }
+    if cause == CloseCause::Expired && order.terms.expires_at.is_none_or(|at| now < at) {
+        return Err(Refused::NotExpired);
+    }
+    let mut step = Step::unchanged(order);
+    step.order.state = State::Closing { cause };
+    step.effects = order
+        .open_numbers()
+        .map(|out_trade_no| Effect::Close { out_trade_no: out_trade_no.clone() })
+        .collect();
+    finish_closing(step, now)
+}
+
+fn attempt_closed(order: &Order, out_trade_no: &OutTradeNo, now: UnixMillis) -> Result<Step, Refused> {
+    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+    match attempt.state {
+        AttemptState::Opening | AttemptState::Ready(_) => {}
+        AttemptState::Refused { .. } | AttemptState::Closed => return Ok(Step::unchanged(order)),
+        AttemptState::Paid => return Err(Refused::AttemptPaid),
+    }
+    let mut step = Step::unchanged(order);
+    step.order.set_attempt(out_trade_no, AttemptState::Closed);
+    finish_closing(step, now)
+}
+
+/// A closing order with no open attempt left is closed.
+fn finish_closing(mut step: Step, now: UnixMillis) -> Result<Step, Refused> {
+    if let State::Closing { cause } = step.order.state
+        && step.order.open_numbers().next().is_none()
+    {
+        step.order.bump()?;
+        step.order.state = State::Closed { at: now, cause };
+        step.effects.push(Effect::Webhook(WebhookKind::OrderClosed));
+    }
+    Ok(step)
+}
+
+/// The `n`-th number to try for an attempt (from 0) at `channel`: the order number itself where the
+/// gateway's rules allow it and it is the first of an `Order`; else the number with a suffix, as far
+/// as it fits. WeChat: 6-32 characters (gateways.md 1.2); Alipay: `0-9 A-Z a-z _` (4.6).
+/// `None` past 9,999 tries.
+pub fn out_trade_no(key: &OrderKey, channel: Channel, n: u32) -> Option<OutTradeNo> {
+    use super::id::OrderType;
+    let number = key.number.as_str();
+    let allowed = match channel {
+        Channel::Wx => number.len() >= 6,
+        Channel::Ali => !number.contains('-'),
+    };
+    if n == 0 && allowed && key.order_type == OrderType::Order {
+        return OutTradeNo::new(number).ok();
+    }
+    if n > 9_999 {
+        return None;
+    }
+    let tag = match key.order_type {
+        OrderType::Order => 'o',
+        OrderType::Wallet => 'w',
+        OrderType::Appointment => 'p',
+    };
+    let suffix = format!("_{tag}{n:03}");
+    let kept: String = number
+        .chars()
+        .map(|c| if channel == Channel::Ali && c == '-' { '_' } else { c })
+        .take(32 - suffix.len())
+        .collect();
+    OutTradeNo::new(kept + &suffix).ok()
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

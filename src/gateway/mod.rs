@@ -1,0 +1,333 @@
+//! What goes on the wire: each gateway's messages, both directions, as bytes in and values out.
+//! Never opens a connection, reads a clock or draws randomness: time and nonces come in as `Stamp`.
+//! Facts are cited as `gateways.md N`; start with `Merchant` (our half) and `Counterpart` (theirs).
+
+pub mod alipay;
+pub mod keys;
+pub mod wechat_v2;
+pub mod xml;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
+use crate::domain::money::Fen;
+use crate::domain::order::Code;
+
+/// The time and the nonce of one message, drawn by the caller.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// When the message is made.
+    pub now: UnixMillis,
+    /// 32 letters and digits, fresh for each message.
+    pub nonce: String,
+}
+
+/// What is asked of a gateway about one trade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Place an attempt. Repeating it with the same terms is safe and gives another code of the same trade.
+    Create {
+        /// Our number.
+        out_trade_no: OutTradeNo,
+        /// Everything else; stored with the attempt and sent again unchanged.
+        terms: Terms,
+    },
+    /// Ask how a trade stands.
+    Query {
+        /// Our number.
+        out_trade_no: OutTradeNo,
+    },
+    /// Close an unpaid trade.
+    Close {
+        /// Our number.
+        out_trade_no: OutTradeNo,
+    },
+}
+
+impl Call {
+    /// Our number of the trade it is about.
+    pub const fn out_trade_no(&self) -> &OutTradeNo {
+        match self {
+            Self::Create { out_trade_no, .. }
+            | Self::Query { out_trade_no }
+            | Self::Close { out_trade_no } => out_trade_no,
+        }
+    }
+}
+
+/// The terms of an attempt, as the gateway will see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// NATIVE, QRCODE or APP.
+    pub scene: Scene,
+    /// Already cleaned for this gateway (`clean_title` of its module).
+    pub title: String,
+    /// What is due.
+    pub total: Fen,
+    /// Absolute, without a query.
+    pub notify_url: String,
+    /// The last moment to pay, already rounded up to what the gateway takes.
+    pub time_expire: UnixMillis,
+    /// The payer's address, or ours for QR codes.
+    pub client_ip: String,
+}
+
+/// How a call leaves: as a request, or, for Alipay's app string, without one.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Send this and give the answer to `decode_reply`.
+    Send(Request<Bytes>),
+    /// Signed here; nothing is sent.
+    Local(Reply),
+}
+
+/// A gateway's trusted answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To `Create`.
+    Created(Code),
+    /// To `Query`.
+    Trade(Trade),
+    /// To `Close`: closed now or before.
+    Closed,
+}
+
+/// How a trade stands, by the gateway's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trade {
+    /// Not paid yet, may still be. Also every status we do not know.
+    Waiting,
+    /// The gateway has no such trade: never placed, or an Alipay code that nobody scanned.
+    Absent,
+    /// Paid. Also after refunds.
+    Paid(Paid),
+    /// Closed without payment.
+    Closed,
+}
+
+/// Money the gateway took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// Our number.
+    pub out_trade_no: OutTradeNo,
+    /// The gateway's number.
+    pub transaction_id: TransactionId,
+    /// The order amount, before coupons.
+    pub total: Fen,
+    /// When.
+    pub paid_at: UnixMillis,
+}
+
+/// A notice whose signature, merchant and app are ours. Only `decode_notice` makes one, so business
+/// code cannot be handed anything unverified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// What was verified.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// What was verified.
+    pub const fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What a gateway tells us by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Our number.
+    pub out_trade_no: OutTradeNo,
+    /// The gateway's id of this delivery, audit data only.
+    pub delivery_id: Option<String>,
+    /// What it says.
+    pub trade: Trade,
+}
+
+/// What is wrong with bytes from the other side, sorted by what must be done about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not the protocol. Change nothing.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// The signature is missing, of another kind, or wrong. Change nothing.
+    #[error("bad signature: {0}")]
+    BadSignature(String),
+    /// Trusted or not, it is about another merchant or app. Change nothing.
+    #[error("another merchant or app: {0}")]
+    ForeignAccount(String),
+    /// The gateway said no.
+    #[error("refused: {code} {message}")]
+    Refused {
+        /// The gateway's own code.
+        code: String,
+        /// The gateway's own words.
+        message: String,
+        /// Whether the same call may be answered differently later.
+        retry: Retry,
+    },
+    /// Asked, outcome unknown (SYSTEMERROR, 20000, 5xx): ask again with the same numbers.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// What a refusal means for the same call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The answer will stay no.
+    Never,
+    /// Later perhaps (rate limit, balance).
+    Later,
+    /// The trade is paid: query it.
+    AlreadyPaid,
+    /// The number is used up (closed, or placed with other terms): a new attempt needs a new number.
+    NewNumber,
+}
+
+/// The two answers to a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Applied or recorded, committed. Do not come again.
+    Accepted,
+    /// Not taken. Come again.
+    Failed,
+}
+
+/// Our half: what a merchant sends and reads.
+pub trait Merchant: Send + Sync {
+    /// The account under which trades are unique: app and merchant id, colon between.
+    fn account(&self) -> &str;
+
+    /// Writes and signs a call.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] if the call does not fit this protocol (a scene of the other gateway).
+    fn encode_call(&self, call: &Call, stamp: &Stamp) -> Result<Outgoing, Fault>;
+
+    /// Checks and reads the answer to `call`.
+    ///
+    /// # Errors
+    /// [`Fault`]; anything that is neither a trusted yes nor a trusted no is `Unknown`, `Malformed` or
+    /// `BadSignature`, all of which mean: query.
+    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault>;
+
+    /// Checks and reads a notice.
+    ///
+    /// # Errors
+    /// [`Fault`]; none of them may change anything but the audit log.
+    fn decode_notice(&self, notice: &Request<Bytes>, now: UnixMillis) -> Result<Verified<Notice>, Fault>;
+
+    /// The answer to a notice in this protocol's words.
+    fn encode_ack(&self, ack: Ack) -> Response<Bytes>;
+}
+
+/// What our half asked, as the other half read it, with what it needs to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// What was asked.
+    pub call: Call,
+    /// Every parameter except the nonce, signature and stamp, in canonical order: two creations of one
+    /// number must agree in it (gateways.md 1.2, 4.6).
+    pub fingerprint: String,
+    /// What must be echoed in the reply (sign type, method name).
+    pub echo: Vec<(String, String)>,
+}
+
+/// Why the other half refuses a request, in the real gateway's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Answer to send.
+    pub code: String,
+    /// Its message.
+    pub message: String,
+    /// Whether the request was trusted: trusted refusals are signed business failures, others are not signed.
+    pub trusted: bool,
+    /// What a developer needs to know: the canonical string, what differs, the likely cause. Never a secret.
+    pub explanation: String,
+    /// What must be echoed in the reply.
+    pub echo: Vec<(String, String)>,
+}
+
+/// What the other side answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To `Create`.
+    Created(Code),
+    /// To `Query`.
+    Trade(Standing),
+    /// To `Close`.
+    Closed,
+    /// No, in the gateway's own code and words.
+    Refused(Refusal),
+}
+
+/// A trade as the gateway itself knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The merchant's number.
+    pub out_trade_no: OutTradeNo,
+    /// What is due.
+    pub total: Fen,
+    /// What the shopper sees.
+    pub title: String,
+    /// How it was placed.
+    pub scene: Scene,
+    /// Set once a trade exists at Alipay (scanned), always at WeChat once paid.
+    pub transaction_id: Option<TransactionId>,
+    /// The payer: openid or buyer id.
+    pub payer: Option<String>,
+    /// When it was created, by the gateway's clock.
+    pub created_at: UnixMillis,
+    /// When it was paid.
+    pub paid_at: Option<UnixMillis>,
+    /// Where it stands.
+    pub state: TradeState,
+}
+
+/// Where a trade stands at the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TradeState {
+    /// Unpaid.
+    #[serde(rename = "NOTPAY")]
+    NotPay,
+    /// Paid.
+    #[serde(rename = "SUCCESS")]
+    Success,
+    /// Closed unpaid.
+    #[serde(rename = "CLOSED")]
+    Closed,
+}
+
+/// The other half: what a gateway reads and sends. Used by the emulator only.
+pub trait Counterpart: Send + Sync {
+    /// Checks and reads a merchant's request as strictly as the real gateway.
+    ///
+    /// # Errors
+    /// [`Refusal`] in the gateway's words.
+    fn decode_call(&self, request: &Request<Bytes>, now: UnixMillis) -> Result<Received, Refusal>;
+
+    /// Writes and signs an answer. `echo` is that of the request.
+    fn encode_answer(&self, answer: &Answer, echo: &[(String, String)], stamp: &Stamp) -> Response<Bytes>;
+
+    /// Writes and signs the notice of a paid trade, addressed to `notify_url`. `delivery_id` stays the
+    /// same over the retries of one event.
+    fn encode_notice(
+        &self,
+        trade: &Standing,
+        notify_url: &str,
+        delivery_id: &str,
+        stamp: &Stamp,
+    ) -> Request<Bytes>;
+
+    /// Whether the merchant's answer counts as received.
+    fn decode_ack(&self, ack: &Response<Bytes>) -> bool;
+}
+
+/// Cuts `text` to at most `max` bytes on a character boundary.
+pub fn truncate_bytes(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
+}
