@@ -301,20 +301,19 @@ impl Order {
         }
     }
 
-    /// Whether this money is already counted: as the payment, as a duplicate or as late. A mismatch
-    /// does not count: the same transaction may still turn out to be right.
+    /// Whether this money is already counted: once as money of the right amount (the payment, a
+    /// duplicate or late), once as a mismatch. The two do not stand in each other's way: a transaction
+    /// first told with a wrong amount may still turn out to be right.
     fn knows(&self, payment: &Payment) -> bool {
         let same = |other: &Payment| {
             other.channel == payment.channel && other.transaction_id == payment.transaction_id
         };
-        self.payment().is_some_and(same)
-            || self.anomalies.iter().any(|anomaly| {
-                same(&anomaly.payment)
-                    && match anomaly.kind {
-                        AnomalyKind::Duplicate | AnomalyKind::Late => true,
-                        AnomalyKind::Mismatch => anomaly.payment.fee == payment.fee,
-                    }
-            })
+        let right = payment.fee == self.terms.total;
+        (right && self.payment().is_some_and(same))
+            || self
+                .anomalies
+                .iter()
+                .any(|anomaly| same(&anomaly.payment) && right == (anomaly.kind != AnomalyKind::Mismatch))
     }
 
     fn open_numbers(&self) -> impl Iterator<Item = &OutTradeNo> {

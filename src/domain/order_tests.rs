@@ -1,1 +1,243 @@
-//! Tests of `order`.
+//! The order's rules: the table of `order_rules.txt`, and every short sequence of events against the
+//! invariants of money. Never tests through anything but `advance`.
+
+use super::*;
+use crate::domain::id::{MerchantId, OrderNumber, OrderType};
+
+const CREATED: UnixMillis = UnixMillis(1_000_000);
+const EXPIRES: UnixMillis = UnixMillis(2_000_000);
+const LATER: UnixMillis = UnixMillis(3_000_000);
+
+fn number(name: &str) -> OutTradeNo {
+    OutTradeNo::new(name).unwrap()
+}
+
+fn attempt(name: &str) -> Attempt {
+    let scene = if name.starts_with("wx") { Scene::Native } else { Scene::QrCode };
+    Attempt {
+        out_trade_no: number(name),
+        scene,
+        account: "app:mch".to_owned(),
+        request: "{}".to_owned(),
+        opened_at: CREATED,
+        expires_at: EXPIRES,
+        state: AttemptState::Opening,
+    }
+}
+
+fn fresh() -> Order {
+    Order {
+        id: OrderId(1),
+        key: OrderKey {
+            merchant: MerchantId::new("m").unwrap(),
+            order_type: OrderType::Order,
+            number: OrderNumber::new("1").unwrap(),
+        },
+        terms: Terms {
+            title: Title::new("T").unwrap(),
+            total: Fen::new(100).unwrap(),
+            expires_at: Some(EXPIRES),
+            return_url: None,
+            buyer: None,
+            attach: None,
+            locale: None,
+        },
+        created_at: CREATED,
+        state: State::Pending,
+        version: 1,
+        attempts: vec![attempt("wx1"), attempt("ali1")],
+        anomalies: vec![],
+    }
+}
+
+fn code() -> Code {
+    Code { content: "code".to_owned(), prepay_id: None }
+}
+
+/// The event a phrase of the table stands for, and when it happens.
+fn event(phrase: &str) -> (Event, UnixMillis) {
+    let words: Vec<&str> = phrase.split_whitespace().collect();
+    let event = match words.as_slice() {
+        ["open", name] | ["open", name, "again"] => Event::Opened(attempt(name)),
+        ["open", name, "with", "other", "terms"] => {
+            Event::Opened(Attempt { request: "{\"other\":1}".to_owned(), ..attempt(name) })
+        }
+        ["ready", name] => Event::Ready { out_trade_no: number(name), code: code() },
+        ["refuse", name] => Event::Refused { out_trade_no: number(name), code: "NOAUTH".to_owned() },
+        ["closed", name] => Event::AttemptClosed { out_trade_no: number(name) },
+        ["close", "by", "merchant"] => Event::CloseAsked { cause: CloseCause::Merchant },
+        ["close", "by", "time,", "early"] => {
+            return (Event::CloseAsked { cause: CloseCause::Expired }, EXPIRES.plus(-1));
+        }
+        ["close", "by", "time"] => Event::CloseAsked { cause: CloseCause::Expired },
+        ["money", name, fen, transaction] => Event::Money(Payment {
+            channel: attempt(name).scene.channel(),
+            out_trade_no: number(name),
+            transaction_id: TransactionId::new(*transaction).unwrap(),
+            fee: Fen::new(fen.parse().unwrap()).unwrap(),
+            paid_at: LATER,
+        }),
+        other => panic!("no such event: {other:?}"),
+    };
+    (event, LATER)
+}
+
+/// Applies several events, with all their effects.
+fn run(order: &Order, phrases: &str) -> Result<Step, Refused> {
+    let mut step = Step::unchanged(order);
+    for phrase in phrases.split(", ").map(str::trim) {
+        // "close by time, early" holds the separator; join it back.
+        let phrase = if phrase == "early" { continue } else { phrase };
+        let phrase = if phrases.contains(", early") { phrases } else { phrase };
+        let (event, now) = event(phrase);
+        let next = advance(&step.order, event, now)?;
+        step.effects.extend(next.effects);
+        step.order = next.order;
+    }
+    Ok(step)
+}
+
+/// The order in a state of the table, reached through events only.
+fn reach(name: &str) -> Order {
+    let path = match name {
+        "pending" => return fresh(),
+        "pending+mismatch" => "money wx1 99 T1",
+        "closing" => "close by merchant",
+        "closed" => "close by merchant, closed wx1, closed ali1",
+        "closed+late" => "close by merchant, closed wx1, closed ali1, money wx1 100 T1",
+        "paid" => "money wx1 100 T1",
+        "paid+duplicate" => "money wx1 100 T1, money ali1 100 T2",
+        other => panic!("no such state: {other}"),
+    };
+    run(&fresh(), path).unwrap().order
+}
+
+fn name_of(order: &Order) -> String {
+    let mut name = match &order.state {
+        State::Pending => "pending",
+        State::Closing { .. } => "closing",
+        State::Paid { .. } => "paid",
+        State::Closed { .. } => "closed",
+    }
+    .to_owned();
+    for anomaly in &order.anomalies {
+        name = name + "+" + anomaly.kind.as_str();
+    }
+    name
+}
+
+fn effects_of(step: &Step) -> String {
+    let words = step.effects.iter().map(|effect| match effect {
+        Effect::Webhook(kind) => kind.to_string(),
+        Effect::Query { out_trade_no, .. } => format!("query {out_trade_no}"),
+        Effect::Close { out_trade_no } => format!("close {out_trade_no}"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn every_line_of_the_table() {
+    let mut lines = 0;
+    for line in include_str!("order_rules.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [from, phrase, to, effects] = cells[..] else { panic!("not four cells: {line}") };
+        let before = reach(from);
+        let (got_to, got_effects) = match run(&before, phrase) {
+            Ok(step) if step.order == before => ("=".to_owned(), effects_of(&step)),
+            Ok(step) => (name_of(&step.order), effects_of(&step)),
+            Err(refused) => ("refused".to_owned(), format!("{refused:?}")),
+        };
+        assert_eq!((got_to.as_str(), got_effects.as_str()), (to, effects), "{line}");
+        lines += 1;
+    }
+    assert!(lines >= 45, "the table has {lines} lines");
+}
+
+/// Every sequence of up to five of these events: no state goes backwards, no money is silent or counted
+/// twice, a repeated event changes nothing.
+#[test]
+fn every_short_sequence_keeps_the_invariants() {
+    let alphabet = [
+        "open wx2",
+        "ready wx1",
+        "refuse ali1",
+        "money wx1 100 T1",
+        "money ali1 100 T2",
+        "money wx1 99 T1",
+        "close by merchant",
+        "close by time",
+        "closed wx1",
+        "closed ali1",
+    ];
+    let mut visited = 0_u32;
+    let mut open = vec![(fresh(), 0_u32)];
+    while let Some((order, depth)) = open.pop() {
+        if depth == 5 {
+            continue;
+        }
+        for phrase in alphabet {
+            visited += 1;
+            let (event, now) = event(phrase);
+            let Ok(step) = advance(&order, event.clone(), now) else { continue };
+            check(&order, &event, &step);
+            // "open wx2" holds the same terms each time, so repeating it is a repetition too.
+            let again = advance(&step.order, event, now).unwrap();
+            assert_eq!(again.order, step.order, "{phrase} repeated changes the order");
+            assert!(again.effects.is_empty(), "{phrase} repeated has effects");
+            open.push((step.order, depth + 1));
+        }
+    }
+    assert!(visited > 50_000, "only {visited} steps");
+}
+
+fn check(before: &Order, event: &Event, step: &Step) {
+    let after = &step.order;
+    assert!(after.version >= before.version);
+    let visible =
+        |o: &Order| (crate::domain::snapshot::state_word(&o.state), o.payment().cloned(), o.anomalies.len());
+    assert_eq!(after.version > before.version, visible(before) != visible(after), "{event:?}");
+    match (&before.state, &after.state) {
+        (State::Paid { payment: a }, State::Paid { payment: b }) => assert_eq!(a, b),
+        (State::Paid { .. }, _) => panic!("a paid order changed its state"),
+        (State::Closed { .. }, to) => assert_eq!(to, &before.state),
+        (State::Closing { .. }, State::Pending) => panic!("closing went back to pending"),
+        (State::Pending | State::Closing { .. }, _) => {}
+    }
+    if let Event::Money(payment) = event {
+        let counted = usize::from(after.payment() == Some(payment))
+            + after.anomalies.iter().filter(|anomaly| anomaly.payment == *payment).count();
+        assert_eq!(counted, 1, "money is neither silent nor counted twice: {after:?}");
+    }
+    let paid = step.effects.iter().filter(|e| **e == Effect::Webhook(WebhookKind::OrderPaid)).count();
+    let became_paid = before.payment().is_none() && after.payment().is_some();
+    assert_eq!(paid, usize::from(became_paid));
+}
+
+#[test]
+fn trade_numbers_follow_each_gateways_rules() {
+    let key = |order_type, number: &str| OrderKey {
+        merchant: MerchantId::new("m").unwrap(),
+        order_type,
+        number: OrderNumber::new(number).unwrap(),
+    };
+    let longest = "x".repeat(32);
+    let cut = "x".repeat(27) + "_o001";
+    for (order_type, order_number, channel, n, wanted) in [
+        (OrderType::Order, "123456", Channel::Wx, 0, "123456"),
+        (OrderType::Order, "12346", Channel::Wx, 0, "12346_o000"),
+        (OrderType::Order, "1234", Channel::Ali, 0, "1234"),
+        (OrderType::Order, "12-34", Channel::Ali, 0, "12_34_o000"),
+        (OrderType::Order, "12-3456", Channel::Wx, 0, "12-3456"),
+        (OrderType::Wallet, "123456", Channel::Wx, 0, "123456_w000"),
+        (OrderType::Appointment, "123456", Channel::Ali, 2, "123456_p002"),
+        (OrderType::Order, longest.as_str(), Channel::Wx, 1, cut.as_str()),
+    ] {
+        let got = out_trade_no(&key(order_type, order_number), channel, n).unwrap();
+        assert_eq!(got.as_str(), wanted);
+        assert!((4..=32).contains(&got.as_str().len()));
+    }
+    assert_eq!(out_trade_no(&key(OrderType::Order, "1"), Channel::Wx, 10_000), None);
+}

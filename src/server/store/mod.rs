@@ -1,1 +1,262 @@
-//! To be written.
+//! What can be asked of storage: a few whole transactions, nothing smaller. Never lets a connection,
+//! a closure or a half-done change out. Implementation: `sqlite`; schema: `migrations/`.
+
+mod rows;
+pub mod sqlite;
+mod writer;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::id::{Channel, MerchantId, OrderKey, OutTradeNo, Scene, UnixMillis};
+use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
+
+/// Why storage did not do what was asked. Nothing was changed, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Locked, full, closing or broken; the same request may work later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// A row contradicts itself or the code. Needs a human.
+    #[error("inconsistent row: {table} {row}: {what}")]
+    Inconsistent {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        row: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// An order to be created.
+#[derive(Clone, Debug)]
+pub struct NewOrder {
+    /// Merchant, type and number.
+    pub key: OrderKey,
+    /// What the mall asks for.
+    pub terms: Terms,
+    /// SHA-256 of the order's API token.
+    pub token_hash: [u8; 32],
+    /// SHA-256 of the order's page capability.
+    pub page_hash: [u8; 32],
+}
+
+/// How an order is looked up.
+#[derive(Clone, Debug)]
+pub enum Find {
+    /// By our number.
+    Id(OrderId),
+    /// By the mall's.
+    Key(OrderKey),
+    /// By the SHA-256 of its API token.
+    Token([u8; 32]),
+    /// By the SHA-256 of its page capability.
+    Page([u8; 32]),
+    /// By one of its attempts.
+    Trade {
+        /// Which gateway.
+        channel: Channel,
+        /// Which account there.
+        account: String,
+        /// Which number there.
+        out_trade_no: OutTradeNo,
+    },
+}
+
+/// An attempt wanted by a push; its number is chosen in the transaction.
+#[derive(Clone, Debug)]
+pub struct NewAttempt {
+    /// How the shopper meets the gateway.
+    pub scene: Scene,
+    /// The account at the gateway.
+    pub account: String,
+    /// The exact request, as the gateway layer wrote it.
+    pub request: String,
+    /// Until when its code may be shown.
+    pub expires_at: UnixMillis,
+}
+
+/// What came of a push.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The order with the attempt.
+    pub order: Order,
+    /// The attempt's number.
+    pub out_trade_no: OutTradeNo,
+}
+
+/// What came of an event.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The order as it now is.
+    pub order: Order,
+    /// Whether the event contradicted it, in which case it is as it was.
+    pub outcome: Result<(), Refused>,
+}
+
+/// A notice as it came, with what was thought of it.
+#[derive(Clone, Debug)]
+pub struct InboxRow {
+    /// Which gateway's address it came to.
+    pub channel: Channel,
+    /// Whose it is, if known.
+    pub merchant: Option<MerchantId>,
+    /// What was thought of it. `apply` writes `applied` or `refused` itself.
+    pub verdict: Verdict,
+    /// Our number in it, if read.
+    pub out_trade_no: Option<OutTradeNo>,
+    /// The gateway's id of the delivery: audit data.
+    pub delivery_id: Option<String>,
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The body, byte for byte.
+    pub raw: Vec<u8>,
+}
+
+crate::domain::id::word_enum!(
+    /// What was thought of a notice.
+    Verdict {
+        /// Trusted and given to the order (also when it changed nothing).
+        Applied = "applied",
+        /// Trusted, but it contradicts the order.
+        Refused = "refused",
+        /// Not to be trusted.
+        Untrusted = "untrusted",
+        /// Another merchant's or app's.
+        Foreign = "foreign",
+        /// Trusted, but no attempt has its number.
+        Unmatched = "unmatched",
+    }
+);
+
+crate::domain::id::word_enum!(
+    /// What a worker must do.
+    TaskKind {
+        /// Send an event to the mall; subject: the event's id.
+        Webhook = "webhook",
+        /// Ask a gateway about an attempt; subject: its number.
+        Query = "query",
+        /// Query, close, query an attempt; subject: its number.
+        Close = "close",
+        /// Close the order if its time is up; no subject.
+        Expire = "expire",
+    }
+);
+
+/// An effect, claimed by a worker for a while.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The row.
+    pub id: i64,
+    /// What to do.
+    pub kind: TaskKind,
+    /// For whom.
+    pub merchant: MerchantId,
+    /// About which order.
+    pub order: OrderId,
+    /// About what; see [`TaskKind`].
+    pub subject: String,
+    /// How often it was claimed, this time included.
+    pub tries: u32,
+    /// Fences a result that comes after the lease ran out.
+    pub lease: i64,
+}
+
+/// What became of a claimed task.
+#[derive(Clone, Debug)]
+pub enum TaskOutcome {
+    /// Done, or given up with a note.
+    Done(Option<String>),
+    /// Again, not before then.
+    Again(UnixMillis, Option<String>),
+}
+
+/// Something the mall is told.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// The position in the merchant's list.
+    pub id: i64,
+    /// The `webhook-id`.
+    pub event_id: String,
+    /// `order.paid` and so on.
+    pub kind: String,
+    /// The exact body.
+    pub body: Vec<u8>,
+    /// When it happened.
+    pub created_at: UnixMillis,
+}
+
+/// The storage of one service. Every method is one transaction.
+pub trait Store: Send + Sync {
+    /// Creates the order, or finds the one that has its key. The flag says whether it was created.
+    fn create_order(
+        &self,
+        new: NewOrder,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(Order, bool), StoreError>>;
+
+    /// Looks an order up.
+    fn find(&self, by: Find) -> BoxFuture<'_, Result<Option<Order>, StoreError>>;
+
+    /// A merchant's orders, newest first, `limit` at most, older than `before`, in `state` if given.
+    fn list(
+        &self,
+        merchant: MerchantId,
+        state: Option<&'static str>,
+        before: Option<OrderId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Order>, StoreError>>;
+
+    /// The live attempt of the scene, or a new one under the next free number.
+    fn open_attempt(
+        &self,
+        id: OrderId,
+        wanted: NewAttempt,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Result<Opened, Refused>, StoreError>>;
+
+    /// Gives an event to an order and saves what follows, with the notice that brought it, in one transaction.
+    fn apply(
+        &self,
+        id: OrderId,
+        event: Event,
+        notice: Option<InboxRow>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Records a notice that changes nothing else.
+    fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Claims up to `limit` due tasks for `lease_ms`.
+    fn claim_tasks(
+        &self,
+        now: UnixMillis,
+        lease_ms: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>>;
+
+    /// Says what became of a claimed task. A task whose lease went to another worker stays as it is.
+    fn finish_task(
+        &self,
+        task: Task,
+        outcome: TaskOutcome,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// After a start: nobody holds a lease any more, and every open attempt is due for a query at once.
+    fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A merchant's event by its `webhook-id`.
+    fn event(&self, event_id: String) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>>;
+
+    /// A merchant's events after a position, oldest first, `limit` at most.
+    fn events(
+        &self,
+        merchant: MerchantId,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
+
+    /// Whether a transaction can be written now.
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

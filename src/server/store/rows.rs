@@ -1,0 +1,445 @@
+//! Orders as rows: loading one whole, and saving what `advance` made of it. Never decides anything:
+//! a row that does not fit the types is an error that names table, row and column.
+
+use core::fmt::Display;
+use core::str::FromStr;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{NewOrder, StoreError, TaskKind};
+use crate::domain::id::{
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutTradeNo, Scene, Title, TransactionId,
+    UnixMillis,
+};
+use crate::domain::money::Fen;
+use crate::domain::order::{
+    Anomaly, AnomalyKind, Attempt, AttemptState, CloseCause, Code, Effect, Order, OrderId, Payment, State,
+    Step, Terms, WebhookKind,
+};
+use crate::domain::snapshot::{Snapshot, state_word};
+use crate::domain::time::rfc3339;
+
+const ORDER_COLUMNS: &str = "id, merchant_id, order_type, order_number, title, total_fee, expires_at, \
+     return_url, buyer, attach, locale, created_at, state, close_cause, closed_at, version";
+
+/// Reads one column, naming table, row and column when it does not fit.
+struct Reader<'a> {
+    row: &'a Row<'a>,
+    table: &'static str,
+}
+
+impl Reader<'_> {
+    fn bad(&self, column: &str, what: impl Display) -> StoreError {
+        let row = self.row.get::<_, i64>("id").map_or_else(|_| "?".to_owned(), |id| id.to_string());
+        StoreError::Inconsistent { table: self.table, row, what: format!("{column}: {what}") }
+    }
+
+    fn get<T: rusqlite::types::FromSql>(&self, column: &str) -> Result<T, StoreError> {
+        self.row.get(column).map_err(|error| self.bad(column, error))
+    }
+
+    fn text<T, E: Display>(
+        &self,
+        column: &str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        parse(self.get::<String>(column)?).map_err(|error| self.bad(column, error))
+    }
+
+    fn word<T: FromStr<Err: Display>>(&self, column: &str) -> Result<T, StoreError> {
+        self.text(column, |text| text.parse())
+    }
+
+    fn fen(&self, column: &str) -> Result<Fen, StoreError> {
+        Fen::new(self.get(column)?).map_err(|error| self.bad(column, error))
+    }
+}
+
+/// The orders that `condition` selects, each whole.
+pub fn load_orders(
+    connection: &Connection,
+    condition: &str,
+    values: &[Value],
+) -> Result<Vec<Order>, StoreError> {
+    let mut query = connection.prepare_cached(&format!("SELECT {ORDER_COLUMNS} FROM orders {condition}"))?;
+    let mut rows = query.query(rusqlite::params_from_iter(values))?;
+    let mut orders = Vec::new();
+    while let Some(row) = rows.next()? {
+        orders.push(load_order(connection, &Reader { row, table: "orders" })?);
+    }
+    Ok(orders)
+}
+
+/// The order with this number.
+pub fn load_order_by_id(connection: &Connection, id: OrderId) -> Result<Order, StoreError> {
+    let found = load_orders(connection, "WHERE id = ?1", &[Value::Integer(id.0)])?;
+    found.into_iter().next().ok_or_else(|| StoreError::Inconsistent {
+        table: "orders",
+        row: id.0.to_string(),
+        what: "missing".to_owned(),
+    })
+}
+
+fn load_order(connection: &Connection, r: &Reader<'_>) -> Result<Order, StoreError> {
+    let id = OrderId(r.get("id")?);
+    let (payment, anomalies) = load_payments(connection, id)?;
+    let cause = || r.word::<CloseCause>("close_cause");
+    let state = match (r.get::<String>("state")?.as_str(), payment) {
+        ("pending", None) => State::Pending,
+        ("closing", None) => State::Closing { cause: cause()? },
+        ("paid", Some(payment)) => State::Paid { payment },
+        ("closed", None) => State::Closed { at: UnixMillis(r.get("closed_at")?), cause: cause()? },
+        (word, payment) => return Err(r.bad("state", format!("{word} with payment {payment:?}"))),
+    };
+    Ok(Order {
+        id,
+        key: OrderKey {
+            merchant: r.text("merchant_id", MerchantId::new)?,
+            order_type: r.word::<OrderType>("order_type")?,
+            number: r.text("order_number", OrderNumber::new)?,
+        },
+        terms: Terms {
+            title: r.text("title", Title::new)?,
+            total: r.fen("total_fee")?,
+            expires_at: r.get::<Option<i64>>("expires_at")?.map(UnixMillis),
+            return_url: r.get("return_url")?,
+            buyer: r.get("buyer")?,
+            attach: r.get("attach")?,
+            locale: r.get("locale")?,
+        },
+        created_at: UnixMillis(r.get("created_at")?),
+        state,
+        version: r.get("version")?,
+        attempts: load_attempts(connection, id)?,
+        anomalies,
+    })
+}
+
+fn load_attempts(connection: &Connection, order: OrderId) -> Result<Vec<Attempt>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT id, scene, account, out_trade_no, request, opened_at, expires_at, state, code, refused_code \
+         FROM attempts WHERE order_id = ?1 ORDER BY id",
+    )?;
+    let mut rows = query.query([order.0])?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let r = Reader { row, table: "attempts" };
+        let state = match r.get::<String>("state")?.as_str() {
+            "opening" => AttemptState::Opening,
+            "ready" => AttemptState::Ready(r.text("code", |code| serde_json::from_str::<Code>(&code))?),
+            "refused" => AttemptState::Refused { code: r.get("refused_code")? },
+            "closed" => AttemptState::Closed,
+            "paid" => AttemptState::Paid,
+            word => return Err(r.bad("state", word)),
+        };
+        attempts.push(Attempt {
+            out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+            scene: r.word::<Scene>("scene")?,
+            account: r.get("account")?,
+            request: r.get("request")?,
+            opened_at: UnixMillis(r.get("opened_at")?),
+            expires_at: UnixMillis(r.get("expires_at")?),
+            state,
+        });
+    }
+    Ok(attempts)
+}
+
+fn load_payments(
+    connection: &Connection,
+    order: OrderId,
+) -> Result<(Option<Payment>, Vec<Anomaly>), StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT id, channel, out_trade_no, transaction_id, kind, fee, paid_at \
+         FROM payments WHERE order_id = ?1 ORDER BY id",
+    )?;
+    let mut rows = query.query([order.0])?;
+    let (mut paid, mut anomalies) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        let r = Reader { row, table: "payments" };
+        let payment = Payment {
+            channel: r.word::<Channel>("channel")?,
+            out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+            transaction_id: r.text("transaction_id", TransactionId::new)?,
+            fee: r.fen("fee")?,
+            paid_at: UnixMillis(r.get("paid_at")?),
+        };
+        if r.get::<String>("kind")? == "paid" {
+            paid = Some(payment);
+        } else {
+            anomalies.push(Anomaly { kind: r.word::<AnomalyKind>("kind")?, payment });
+        }
+    }
+    Ok((paid, anomalies))
+}
+
+/// Inserts a new order unless its key is taken; says whether it did.
+pub fn insert_order(connection: &Connection, new: &NewOrder, now: UnixMillis) -> Result<bool, StoreError> {
+    let (key, terms) = (&new.key, &new.terms);
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO orders (merchant_id, order_type, order_number, title, total_fee, expires_at, \
+             return_url, buyer, attach, locale, created_at, state, version, token_hash, page_hash) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', 1, ?12, ?13) \
+             ON CONFLICT (merchant_id, order_type, order_number) DO NOTHING",
+        )?
+        .execute(params![
+            key.merchant.as_str(),
+            key.order_type.as_str(),
+            key.number.as_str(),
+            terms.title.as_str(),
+            terms.total.get(),
+            terms.expires_at.map(|at| at.0),
+            terms.return_url,
+            terms.buyer,
+            terms.attach,
+            terms.locale,
+            now.0,
+            new.token_hash,
+            new.page_hash,
+        ])?;
+    if inserted == 1
+        && let Some(due) = terms.expires_at
+    {
+        insert_task(connection, TaskKind::Expire, &key.merchant, connection.last_insert_rowid(), "", due)?;
+    }
+    Ok(inserted == 1)
+}
+
+/// Saves what an event made of an order, with its effects; `before` is what was loaded.
+pub fn save_step(
+    connection: &Connection,
+    before: &Order,
+    step: &Step,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let order = &step.order;
+    if order.version < before.version {
+        let what = format!("version {} after {}", order.version, before.version);
+        return Err(StoreError::Inconsistent { table: "orders", row: order.id.0.to_string(), what });
+    }
+    save_state(connection, before, order)?;
+    save_attempts(connection, before, order)?;
+    if let Some(payment) = order.payment()
+        && before.payment() != Some(payment)
+    {
+        insert_payment(connection, order, payment, "paid", now)?;
+    }
+    for anomaly in order.anomalies.iter().skip(before.anomalies.len()) {
+        insert_payment(connection, order, &anomaly.payment, anomaly.kind.as_str(), now)?;
+    }
+    for effect in &step.effects {
+        save_effect(connection, order, effect, instance, now)?;
+    }
+    Ok(())
+}
+
+fn save_state(connection: &Connection, before: &Order, order: &Order) -> Result<(), StoreError> {
+    if before.state == order.state && before.version == order.version {
+        return Ok(());
+    }
+    let (word, cause, closed_at) = match &order.state {
+        State::Closing { cause } => ("closing", Some(cause.as_str()), None),
+        State::Closed { at, cause } => ("closed", Some(cause.as_str()), Some(at.0)),
+        State::Pending | State::Paid { .. } => (state_word(&order.state), None, None),
+    };
+    let changed = connection
+        .prepare_cached(
+            "UPDATE orders SET state = ?1, close_cause = ?2, closed_at = ?3, version = ?4 \
+             WHERE id = ?5 AND version = ?6",
+        )?
+        .execute(params![word, cause, closed_at, order.version, order.id.0, before.version])?;
+    one_row(changed, "orders", order.id.0)
+}
+
+fn save_attempts(connection: &Connection, before: &Order, order: &Order) -> Result<(), StoreError> {
+    for attempt in &order.attempts {
+        let (word, code, refused) = match &attempt.state {
+            AttemptState::Opening => ("opening", None, None),
+            AttemptState::Ready(code) => ("ready", Some(json(code)?), None),
+            AttemptState::Refused { code } => ("refused", None, Some(code)),
+            AttemptState::Closed => ("closed", None, None),
+            AttemptState::Paid => ("paid", None, None),
+        };
+        match before.attempt(&attempt.out_trade_no) {
+            Some(old) if old == attempt => {}
+            Some(_) => {
+                let changed = connection
+                    .prepare_cached(
+                        "UPDATE attempts SET state = ?1, code = coalesce(?2, code), refused_code = ?3 \
+                         WHERE order_id = ?4 AND out_trade_no = ?5 AND account = ?6",
+                    )?
+                    .execute(params![
+                        word,
+                        code,
+                        refused,
+                        order.id.0,
+                        attempt.out_trade_no.as_str(),
+                        attempt.account
+                    ])?;
+                one_row(changed, "attempts", order.id.0)?;
+            }
+            None => insert_attempt(connection, order, attempt, word)?,
+        }
+    }
+    Ok(())
+}
+
+fn insert_attempt(
+    connection: &Connection,
+    order: &Order,
+    attempt: &Attempt,
+    word: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempts (order_id, merchant_id, channel, scene, account, out_trade_no, request, \
+             opened_at, expires_at, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            order.id.0,
+            order.key.merchant.as_str(),
+            attempt.scene.channel().as_str(),
+            attempt.scene.as_str(),
+            attempt.account,
+            attempt.out_trade_no.as_str(),
+            attempt.request,
+            attempt.opened_at.0,
+            attempt.expires_at.0,
+            word,
+        ])?;
+    Ok(())
+}
+
+fn insert_payment(
+    connection: &Connection,
+    order: &Order,
+    payment: &Payment,
+    kind: &str,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let account = order.attempt(&payment.out_trade_no).map_or("", |attempt| attempt.account.as_str());
+    connection
+        .prepare_cached(
+            "INSERT INTO payments (order_id, merchant_id, channel, account, out_trade_no, transaction_id, \
+             kind, fee, paid_at, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            order.id.0,
+            order.key.merchant.as_str(),
+            payment.channel.as_str(),
+            account,
+            payment.out_trade_no.as_str(),
+            payment.transaction_id.as_str(),
+            kind,
+            payment.fee.get(),
+            payment.paid_at.0,
+            now.0,
+        ])?;
+    Ok(())
+}
+
+fn save_effect(
+    connection: &Connection,
+    order: &Order,
+    effect: &Effect,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let merchant = &order.key.merchant;
+    match effect {
+        Effect::Webhook(kind) => {
+            let event_id = insert_event(connection, order, *kind, instance, now)?;
+            insert_task(connection, TaskKind::Webhook, merchant, order.id.0, &event_id, now)
+        }
+        Effect::Query { out_trade_no, due } => {
+            insert_task(connection, TaskKind::Query, merchant, order.id.0, out_trade_no.as_str(), *due)
+        }
+        Effect::Close { out_trade_no } => {
+            insert_task(connection, TaskKind::Close, merchant, order.id.0, out_trade_no.as_str(), now)
+        }
+    }
+}
+
+/// Writes the webhook's bytes once and for all: every try sends these.
+fn insert_event(
+    connection: &Connection,
+    order: &Order,
+    kind: WebhookKind,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<String, StoreError> {
+    #[derive(serde::Serialize)]
+    struct Body {
+        r#type: &'static str,
+        timestamp: String,
+        data: Snapshot,
+    }
+    let body = Body { r#type: kind.as_str(), timestamp: rfc3339(now), data: Snapshot::for_merchant(order) };
+    let next: i64 = connection
+        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM events")?
+        .query_row([], |r| r.get(0))?;
+    let event_id = format!("evt_{instance}_{next}");
+    connection
+        .prepare_cached(
+            "INSERT INTO events (id, event_id, merchant_id, order_id, kind, version, body, created_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            next,
+            event_id,
+            order.key.merchant.as_str(),
+            order.id.0,
+            kind.as_str(),
+            order.version,
+            json(&body)?.into_bytes(),
+            now.0,
+        ])?;
+    Ok(event_id)
+}
+
+/// One open task of a kind and subject is enough; a second one changes nothing.
+fn insert_task(
+    connection: &Connection,
+    kind: TaskKind,
+    merchant: &MerchantId,
+    order: i64,
+    subject: &str,
+    due: UnixMillis,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO tasks (kind, merchant_id, order_id, subject, due_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (kind, order_id, subject) WHERE done_at IS NULL DO NOTHING",
+        )?
+        .execute(params![kind.as_str(), merchant.as_str(), order, subject, due.0])?;
+    Ok(())
+}
+
+/// Whether a number is taken at a gateway account.
+pub fn number_taken(
+    connection: &Connection,
+    channel: Channel,
+    account: &str,
+    out_trade_no: &OutTradeNo,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM attempts WHERE channel = ?1 AND account = ?2 AND out_trade_no = ?3")?
+        .query_row(params![channel.as_str(), account, out_trade_no.as_str()], |_| Ok(()))
+        .optional()?
+        .is_some())
+}
+
+/// A write that must have changed exactly one row.
+pub fn one_row(changed: usize, table: &'static str, row: i64) -> Result<(), StoreError> {
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Inconsistent { table, row: row.to_string(), what: format!("{changed} rows changed") })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
+}

@@ -1,0 +1,458 @@
+//! SQLite behind `Store`: one group-committing writer, a few read-only connections. Never writes
+//! outside the writer; WAL, `synchronous=FULL`, `BEGIN IMMEDIATE` (reliability.md 4.7).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use tokio::sync::Semaphore;
+
+use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one_row, save_step};
+use super::writer::Writer;
+use super::{
+    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Store, StoreError, StoredEvent, Task, TaskKind,
+    TaskOutcome, Verdict,
+};
+use crate::domain::id::{MerchantId, OutTradeNo, UnixMillis};
+use crate::domain::order::{
+    Attempt, AttemptState, Event, Order, OrderId, Refused, State, advance, out_trade_no,
+};
+
+mod embedded {
+    refinery::embed_migrations!("src/server/store/migrations/sqlite");
+}
+
+/// Read-only connections kept open.
+const READERS: usize = 4;
+/// The oldest SQLite without the WAL-reset corruption (reliability.md 0.3).
+const SQLITE_MIN: i32 = 3_051_003;
+
+/// A database in one file, or in memory for tests.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Option<Readers>,
+    instance: Arc<str>,
+    /// Held as long as the store lives: a second process is refused.
+    _lock: Option<File>,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl SqliteStore {
+    /// Opens (and creates and migrates) the database file. `instance` becomes part of every webhook id
+    /// if the database is new, so it must be random.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: not openable, locked by another process, or SQLite too old.
+    pub fn open(path: &Path, instance: &str) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| unavailable(path, &error))?;
+        }
+        let lock_path = path.with_extension("lock");
+        let lock = File::create(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
+        lock.try_lock().map_err(|_| {
+            StoreError::Unavailable(format!("{} is in use by another process", path.display()))
+        })?;
+        let connection = Connection::open(path)?;
+        let readers = Readers {
+            path: path.to_owned(),
+            idle: Arc::default(),
+            permits: Arc::new(Semaphore::new(READERS)),
+        };
+        Self::start(connection, instance, Some(readers), Some(lock))
+    }
+
+    /// A database in memory, for tests: the same code, reads go through the writer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::start(Connection::open_in_memory()?, "memory", None, None)
+    }
+
+    fn start(
+        mut connection: Connection,
+        instance: &str,
+        readers: Option<Readers>,
+        lock: Option<File>,
+    ) -> Result<Self, StoreError> {
+        if rusqlite::version_number() < SQLITE_MIN {
+            return Err(StoreError::Unavailable(format!("SQLite {} is too old", rusqlite::version())));
+        }
+        configure(&connection)?;
+        embedded::migrations::runner()
+            .run(&mut connection)
+            .map_err(|error| StoreError::Unavailable(format!("migration: {error}")))?;
+        connection.execute(
+            "INSERT INTO meta (key, value) VALUES ('instance', ?1) ON CONFLICT DO NOTHING",
+            [instance],
+        )?;
+        let instance: String =
+            connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
+        Ok(Self { writer: Writer::start(connection)?, readers, instance: instance.into(), _lock: lock })
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.readers {
+            None => self.writer.run(work).await,
+            Some(readers) => readers.run(work).await,
+        }
+    }
+}
+
+impl Readers {
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let stopped = |error: &dyn core::fmt::Display| StoreError::Unavailable(error.to_string());
+        let permit = self.permits.clone().acquire_owned().await.map_err(|error| stopped(&error))?;
+        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = kept.map_or_else(|| open_reader(&path), Ok)?;
+            let result = read_in_transaction(&connection, work);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            result
+        });
+        task.await.map_err(|error| stopped(&error))?
+    }
+}
+
+/// One snapshot for all statements of a read.
+fn read_in_transaction<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    work(&transaction)
+}
+
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(core::time::Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(core::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 1000; PRAGMA trusted_schema = OFF;",
+    )?;
+    Ok(())
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+impl Store for SqliteStore {
+    fn create_order(
+        &self,
+        new: NewOrder,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(Order, bool), StoreError>> {
+        Box::pin(self.writer.run(move |connection| {
+            let created = insert_order(connection, &new, now)?;
+            let key = [
+                Value::Text(new.key.merchant.to_string()),
+                Value::Text(new.key.order_type.to_string()),
+                Value::Text(new.key.number.to_string()),
+            ];
+            let found = load_orders(connection, BY_KEY, &key)?;
+            let missing = || StoreError::Inconsistent {
+                table: "orders",
+                row: new.key.to_string(),
+                what: "neither inserted nor found".to_owned(),
+            };
+            Ok((found.into_iter().next().ok_or_else(missing)?, created))
+        }))
+    }
+
+    fn find(&self, by: Find) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
+        let (condition, values) = match by {
+            Find::Id(id) => ("WHERE id = ?1", vec![Value::Integer(id.0)]),
+            Find::Token(hash) => ("WHERE token_hash = ?1", vec![Value::Blob(hash.to_vec())]),
+            Find::Page(hash) => ("WHERE page_hash = ?1", vec![Value::Blob(hash.to_vec())]),
+            Find::Key(key) => (
+                BY_KEY,
+                vec![
+                    Value::Text(key.merchant.into()),
+                    Value::Text(key.order_type.to_string()),
+                    Value::Text(key.number.into()),
+                ],
+            ),
+            Find::Trade { channel, account, out_trade_no } => (
+                "WHERE id = (SELECT order_id FROM attempts \
+                 WHERE channel = ?1 AND account = ?2 AND out_trade_no = ?3)",
+                vec![
+                    Value::Text(channel.to_string()),
+                    Value::Text(account),
+                    Value::Text(out_trade_no.into()),
+                ],
+            ),
+        };
+        Box::pin(
+            self.read(move |connection| Ok(load_orders(connection, condition, &values)?.into_iter().next())),
+        )
+    }
+
+    fn list(
+        &self,
+        merchant: MerchantId,
+        state: Option<&'static str>,
+        before: Option<OrderId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Order>, StoreError>> {
+        let values = [
+            Value::Text(merchant.into()),
+            Value::Integer(before.map_or(i64::MAX, |id| id.0)),
+            state.map_or(Value::Null, |word| Value::Text(word.to_owned())),
+            Value::Integer(limit.into()),
+        ];
+        Box::pin(self.read(move |connection| {
+            load_orders(
+                connection,
+                "WHERE merchant_id = ?1 AND id < ?2 AND \
+                 (?3 IS NULL OR state = ?3 OR (?3 = 'pending' AND state = 'closing')) \
+                 ORDER BY id DESC LIMIT ?4",
+                &values,
+            )
+        }))
+    }
+
+    fn open_attempt(
+        &self,
+        id: OrderId,
+        wanted: NewAttempt,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Result<Opened, Refused>, StoreError>> {
+        let instance = self.instance.clone();
+        Box::pin(self.writer.run(move |connection| open_attempt(connection, id, wanted, &instance, now)))
+    }
+
+    fn apply(
+        &self,
+        id: OrderId,
+        event: Event,
+        notice: Option<InboxRow>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        let instance = self.instance.clone();
+        Box::pin(self.writer.run(move |connection| {
+            let before = load_order_by_id(connection, id)?;
+            let (applied, verdict) = match advance(&before, event, now) {
+                Ok(step) => {
+                    save_step(connection, &before, &step, &instance, now)?;
+                    (Applied { order: step.order, outcome: Ok(()) }, Verdict::Applied)
+                }
+                Err(refused) => (Applied { order: before, outcome: Err(refused) }, Verdict::Refused),
+            };
+            if let Some(notice) = notice {
+                let note = applied.outcome.err().map(|refused| refused.to_string());
+                insert_notice(connection, &InboxRow { verdict, note, ..notice }, now)?;
+            }
+            Ok(applied)
+        }))
+    }
+
+    fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.run(move |connection| insert_notice(connection, &notice, now)))
+    }
+
+    fn claim_tasks(
+        &self,
+        now: UnixMillis,
+        lease_ms: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>> {
+        Box::pin(self.writer.run(move |connection| {
+            let mut claim = connection.prepare_cached(
+                "UPDATE tasks SET lease = coalesce(lease, 0) + 1, lease_until = ?1, tries = tries + 1 \
+                 WHERE id IN (SELECT id FROM tasks WHERE done_at IS NULL AND due_at <= ?2 \
+                   AND (lease_until IS NULL OR lease_until <= ?2) ORDER BY due_at LIMIT ?3) \
+                 RETURNING id, kind, merchant_id, order_id, subject, tries, lease",
+            )?;
+            let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, limit])?;
+            let mut tasks = Vec::new();
+            while let Some(row) = rows.next()? {
+                tasks.push(task(row)?);
+            }
+            Ok(tasks)
+        }))
+    }
+
+    fn finish_task(
+        &self,
+        task: Task,
+        outcome: TaskOutcome,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.run(move |connection| {
+            let (done_at, due, note) = match outcome {
+                TaskOutcome::Done(note) => (Some(now.0), None, note),
+                TaskOutcome::Again(due, note) => (None, Some(due.0), note),
+            };
+            connection
+                .prepare_cached(
+                    "UPDATE tasks SET done_at = ?1, due_at = coalesce(?2, due_at), note = ?3, \
+                     lease_until = NULL WHERE id = ?4 AND lease = ?5 AND done_at IS NULL",
+                )?
+                .execute(params![done_at, due, note, task.id, task.lease])?;
+            Ok(())
+        }))
+    }
+
+    fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.run(move |connection| {
+            connection.execute("UPDATE tasks SET lease_until = NULL WHERE done_at IS NULL", [])?;
+            connection.execute(
+                "UPDATE tasks SET due_at = min(due_at, ?1) WHERE done_at IS NULL AND kind = 'query'",
+                [now.0],
+            )?;
+            Ok(())
+        }))
+    }
+
+    fn event(&self, event_id: String) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let mut query = connection
+                .prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE event_id = ?1"))?;
+            Ok(query.query_row([event_id], stored_event).optional()?)
+        }))
+    }
+
+    fn events(
+        &self,
+        merchant: MerchantId,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {EVENT_COLUMNS} FROM events WHERE merchant_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+            ))?;
+            let rows = query.query_map(params![merchant.as_str(), after, limit], stored_event)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        }))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.run(|connection| {
+            // A write, so that a full or read-only disk shows.
+            let set = "INSERT INTO meta (key, value) VALUES ('ready', 'yes') \
+                       ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            one_row(connection.execute(set, [])?, "meta", 0)
+        }))
+    }
+}
+
+fn open_attempt(
+    connection: &Connection,
+    id: OrderId,
+    wanted: NewAttempt,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<Result<Opened, Refused>, StoreError> {
+    let before = load_order_by_id(connection, id)?;
+    let NewAttempt { scene, account, request, expires_at } = wanted;
+    if before.state == State::Pending
+        && let Some(live) = before.live_attempt(scene, &account, now)
+    {
+        let out_trade_no = live.out_trade_no.clone();
+        return Ok(Ok(Opened { order: before, out_trade_no }));
+    }
+    let channel = scene.channel();
+    let used = before.attempts.iter().filter(|attempt| attempt.scene.channel() == channel).count();
+    let mut n = u32::try_from(used).unwrap_or(u32::MAX);
+    let number = loop {
+        let exhausted = || StoreError::Inconsistent {
+            table: "attempts",
+            row: before.key.to_string(),
+            what: "no free number".to_owned(),
+        };
+        let candidate = out_trade_no(&before.key, channel, n).ok_or_else(exhausted)?;
+        if !number_taken(connection, channel, &account, &candidate)? {
+            break candidate;
+        }
+        n = n.saturating_add(1);
+    };
+    let attempt = Attempt {
+        out_trade_no: number.clone(),
+        scene,
+        account,
+        request,
+        opened_at: now,
+        expires_at,
+        state: AttemptState::Opening,
+    };
+    match advance(&before, Event::Opened(attempt), now) {
+        Ok(step) => {
+            save_step(connection, &before, &step, instance, now)?;
+            Ok(Ok(Opened { order: step.order, out_trade_no: number }))
+        }
+        Err(refused) => Ok(Err(refused)),
+    }
+}
+
+fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO inbox (at, channel, merchant_id, verdict, out_trade_no, delivery_id, note, raw) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            now.0,
+            notice.channel.as_str(),
+            notice.merchant.as_ref().map(MerchantId::as_str),
+            notice.verdict.as_str(),
+            notice.out_trade_no.as_ref().map(OutTradeNo::as_str),
+            notice.delivery_id,
+            notice.note,
+            notice.raw,
+        ])?;
+    Ok(())
+}
+
+fn task(row: &Row<'_>) -> Result<Task, StoreError> {
+    let id: i64 = row.get(0)?;
+    let bad = |what: String| StoreError::Inconsistent { table: "tasks", row: id.to_string(), what };
+    Ok(Task {
+        id,
+        kind: row.get::<_, String>(1)?.parse::<TaskKind>().map_err(|error| bad(error.to_string()))?,
+        merchant: MerchantId::new(row.get::<_, String>(2)?).map_err(|error| bad(error.to_string()))?,
+        order: OrderId(row.get(3)?),
+        subject: row.get(4)?,
+        tries: row.get(5)?,
+        lease: row.get(6)?,
+    })
+}
+
+fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    Ok(StoredEvent {
+        id: row.get(0)?,
+        event_id: row.get(1)?,
+        kind: row.get(2)?,
+        body: row.get(3)?,
+        created_at: UnixMillis(row.get(4)?),
+    })
+}
+
+const BY_KEY: &str = "WHERE merchant_id = ?1 AND order_type = ?2 AND order_number = ?3";
+const EVENT_COLUMNS: &str = "id, event_id, kind, body, created_at";
