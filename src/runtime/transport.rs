@@ -1,1 +1,574 @@
-//! placeholder
+//! Outgoing HTTP: the only file that opens connections. No redirects, no proxies from the environment.
+//! Never lets a merchant's URL reach a private address that the merchant's configuration does not name:
+//! the resolver hands out checked addresses only, so the address that was checked is the one dialled.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect;
+
+/// A way out, for one kind of peer. Cheap to clone; connections are kept and shared.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    client: reqwest::Client,
+    /// For plain http of the webhook kind: reaches named addresses only.
+    named_only: reqwest::Client,
+    reach: Reach,
+    answer: AnswerBody,
+}
+
+/// Where a transport may go.
+#[derive(Clone, Debug)]
+enum Reach {
+    /// These `host:port`s.
+    Gateways(Arc<[String]>),
+    /// Anywhere public over TLS; further and without TLS where it is named.
+    Webhooks(Arc<[Allow]>),
+    /// Anywhere: the emulator's notices go where the request that placed the trade said.
+    Anywhere,
+}
+
+/// How much of an answer's body is wanted.
+#[derive(Clone, Copy, Debug)]
+enum AnswerBody {
+    /// All of it; more than the limit is no answer.
+    Whole,
+    /// The first bytes; the status has said what matters.
+    Head,
+}
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Resolving, connecting, TLS.
+    pub connect: Duration,
+    /// From the call to the last byte of the answer.
+    pub total: Duration,
+}
+
+/// An address or name that webhooks may reach although it is private, and without TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allow {
+    /// `127.0.0.1`, `10.0.0.0/8`, `fd00::/8`.
+    Net(IpNet),
+    /// A host by name, whatever it resolves to.
+    Host(String),
+}
+
+/// A word in `webhook_allow` is neither an address, nor a network, nor a host name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither an address, nor a network like 10.0.0.0/8, nor a host name")]
+pub struct InvalidAllow;
+
+/// Why there is no answer. The difference matters where money moves: what was not sent may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Nothing reached the other side.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// It may have arrived; the answer is lost, too long or too late.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// The TLS library could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("no HTTP client could be made")]
+pub struct NoClient(#[source] reqwest::Error);
+
+impl Timeouts {
+    /// For the gateways: a shopper is waiting.
+    pub const GATEWAYS: Self = Self { connect: Duration::from_secs(3), total: Duration::from_secs(10) };
+    /// For webhooks: malls may be slow.
+    pub const WEBHOOKS: Self = Self { connect: Duration::from_secs(5), total: Duration::from_secs(15) };
+    /// For the emulator's notices: WeChat waits five seconds (gateways.md 1.6).
+    pub const NOTICES: Self = Self { connect: Duration::from_secs(3), total: Duration::from_secs(5) };
+}
+
+impl Transport {
+    /// To the gateways whose base URLs are `urls`, and nowhere else.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    pub fn gateways<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        timeouts: Timeouts,
+    ) -> Result<Self, NoClient> {
+        let hosts = urls.into_iter().filter_map(|url| place(&url.parse().ok()?)).collect();
+        let client = client(timeouts, None)?;
+        Ok(Self {
+            named_only: client.clone(),
+            client,
+            reach: Reach::Gateways(hosts),
+            answer: AnswerBody::Whole,
+        })
+    }
+
+    /// To a merchant's own servers: webhooks and token checks.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    pub fn webhooks(allow: &[Allow], timeouts: Timeouts) -> Result<Self, NoClient> {
+        let allow: Arc<[Allow]> = allow.into();
+        let resolver = |public| Checked { allow: Arc::clone(&allow), public };
+        Ok(Self {
+            client: client(timeouts, Some(resolver(true)))?,
+            named_only: client(timeouts, Some(resolver(false)))?,
+            reach: Reach::Webhooks(allow),
+            answer: AnswerBody::Head,
+        })
+    }
+
+    /// Anywhere. For the emulator, which plays a gateway and has no secrets to lose.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    pub fn anywhere(timeouts: Timeouts) -> Result<Self, NoClient> {
+        let client = client(timeouts, None)?;
+        Ok(Self { named_only: client.clone(), client, reach: Reach::Anywhere, answer: AnswerBody::Whole })
+    }
+
+    /// Sends a request with an absolute URI and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        let client = self.client_for(request.uri())?;
+        let request = reqwest::Request::try_from(request).map_err(|error| not_sent(&error))?;
+        let mut answer = client.execute(request).await.map_err(|error| {
+            if error.is_connect() || error.is_builder() { not_sent(&error) } else { unknown(&error) }
+        })?;
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        *response.body_mut() = match self.answer {
+            AnswerBody::Whole => whole(answer).await?,
+            AnswerBody::Head => head(answer).await,
+        };
+        Ok(response)
+    }
+
+    /// Checks what can be told from the URI; names are checked when they are resolved.
+    fn client_for(&self, uri: &http::Uri) -> Result<&reqwest::Client, SendError> {
+        let refuse = |why: &str| Err(SendError::NotSent(why.to_owned()));
+        match &self.reach {
+            Reach::Anywhere => Ok(&self.client),
+            Reach::Gateways(places) => match place(uri) {
+                Some(place) if places.contains(&place) => Ok(&self.client),
+                _ => refuse("not a gateway's address"),
+            },
+            Reach::Webhooks(allow) => {
+                let Some(host) = uri.host() else { return refuse("the URL has no host") };
+                let secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+                match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+                    Ok(ip) if allowed(allow, ip) => Ok(&self.client),
+                    Ok(ip) if !is_public(ip) => refuse("a private address that webhook_allow does not name"),
+                    Ok(_) if !secure => refuse("plain http to an address that webhook_allow does not name"),
+                    Ok(_) => Ok(&self.client),
+                    Err(_) if secure => Ok(&self.client),
+                    Err(_) => Ok(&self.named_only),
+                }
+            }
+        }
+    }
+}
+
+impl Allow {
+    /// Whether `ip` is inside.
+    fn covers(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::Net(net) => net.contains(&ip.to_canonical()),
+            Self::Host(_) => false,
+        }
+    }
+}
+
+impl FromStr for Allow {
+    type Err = InvalidAllow;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAllow> {
+        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(Self::Net(ip.to_canonical().into()));
+        }
+        if text.contains('/') {
+            return text.parse().map(Self::Net).map_err(|_| InvalidAllow);
+        }
+        let label_ok = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        // A last label of digits would be an address in disguise (`127.1`, `2130706433`).
+        let last_ok = text.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+        if text.split('.').all(label_ok) && last_ok {
+            Ok(Self::Host(text.to_ascii_lowercase()))
+        } else {
+            Err(InvalidAllow)
+        }
+    }
+}
+
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(net) => net.fmt(f),
+            Self::Host(host) => f.write_str(host),
+        }
+    }
+}
+
+/// Resolves names and keeps the addresses that may be dialled.
+struct Checked {
+    allow: Arc<[Allow]>,
+    /// Whether public addresses are fine without being named.
+    public: bool,
+}
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (allow, public) = (Arc::clone(&self.allow), self.public);
+        Box::pin(async move {
+            let named = allow.iter().any(|entry| match entry {
+                Allow::Host(host) => host.eq_ignore_ascii_case(name.as_str()),
+                Allow::Net(_) => false,
+            });
+            let fine = |ip| named || allowed(&allow, ip) || (public && is_public(ip));
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
+                .await?
+                .filter(|address| fine(address.ip()))
+                .collect();
+            if addresses.is_empty() {
+                return Err("resolves to addresses that webhook_allow does not name".into());
+            }
+            Ok::<Addrs, _>(Box::new(addresses.into_iter()))
+        })
+    }
+}
+
+/// Whether an address is on the public internet. Embedded IPv4 addresses count as what they lead to.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let special = ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (18..20).contains(&b));
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let embedded = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        // Mapped, NAT64, 6to4.
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
+        // Teredo, benchmarks, ORCHID, documentation: parts of the global range that lead nowhere good.
+        [0x2001, second, ..] => second >= 0x200 && second != 0xdb8,
+        [0x3fff, second, ..] => second >= 0x1000,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+fn allowed(allow: &[Allow], ip: IpAddr) -> bool {
+    allow.iter().any(|entry| entry.covers(ip))
+}
+
+/// `host:port` of a URI, lower case, with the scheme's port where none stands.
+fn place(uri: &http::Uri) -> Option<String> {
+    let port = uri.port_u16().or_else(|| match uri.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    })?;
+    Some(format!("{}:{port}", uri.host()?.to_ascii_lowercase()))
+}
+
+async fn whole(mut answer: reqwest::Response) -> Result<Bytes, SendError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| unknown(&error))? {
+        if body.len() + chunk.len() > WHOLE_MAX {
+            return Err(SendError::Unknown(format!("the answer is longer than {WHOLE_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The first bytes, as far as they come: a mall that answers 200 and then drips has still answered 200.
+async fn head(mut answer: reqwest::Response) -> Bytes {
+    let mut body = BytesMut::new();
+    let fill = async {
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() >= HEAD_MAX {
+                break;
+            }
+        }
+    };
+    // Whatever has come by then is enough.
+    let _ = tokio::time::timeout(HEAD_WAIT, fill).await;
+    body.truncate(HEAD_MAX);
+    body.freeze()
+}
+
+fn client(timeouts: Timeouts, resolver: Option<Checked>) -> Result<reqwest::Client, NoClient> {
+    let resolver = resolver.map(Arc::new);
+    let builder = || {
+        #[expect(clippy::disallowed_methods, reason = "the one legal maker of clients")]
+        let builder = reqwest::Client::builder()
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.total)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .user_agent(concat!("shouyin/", env!("CARGO_PKG_VERSION")));
+        match &resolver {
+            Some(resolver) => builder.dns_resolver(Arc::clone(resolver)),
+            None => builder,
+        }
+    };
+    builder().build().or_else(|error| {
+        // A machine without any root certificate can still run the demo; everything over TLS will fail.
+        tracing::warn!(error = chain(&error), "no root certificates: https will not work");
+        builder().tls_certs_only([]).build().map_err(NoClient)
+    })
+}
+
+fn not_sent(error: &reqwest::Error) -> SendError {
+    SendError::NotSent(chain(error))
+}
+
+fn unknown(error: &reqwest::Error) -> SendError {
+    SendError::Unknown(chain(error))
+}
+
+/// The whole chain of causes without the URL, which may hold what logs must not.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "timeout"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the exchange broke"
+    }
+    .to_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Bytes of an answer that is wanted whole.
+const WHOLE_MAX: usize = 1024 * 1024;
+/// Bytes of an answer of which the status is wanted.
+const HEAD_MAX: usize = 4096;
+/// How long those may take after the status.
+const HEAD_WAIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const QUICK: Timeouts =
+        Timeouts { connect: Duration::from_millis(500), total: Duration::from_millis(700) };
+
+    /// Takes connections, reads a request, says `answer` and closes, or waits if there is nothing to say.
+    async fn peer(answer: Option<&'static [u8]>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+                    match answer {
+                        Some(answer) => stream.write_all(answer).await.ok(),
+                        None => std::future::pending().await,
+                    };
+                });
+            }
+        });
+        address
+    }
+
+    async fn get(transport: &Transport, url: &str) -> Result<Response<Bytes>, SendError> {
+        transport.send(Request::get(url).body(Bytes::new()).unwrap()).await
+    }
+
+    fn gateways(address: SocketAddr) -> (Transport, String) {
+        let url = format!("http://{address}/pay");
+        (Transport::gateways([url.as_str()], QUICK).unwrap(), url)
+    }
+
+    fn webhooks(allow: &[&str]) -> Transport {
+        let allow: Vec<Allow> = allow.iter().map(|text| text.parse().unwrap()).collect();
+        Transport::webhooks(&allow, QUICK).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_back_whole() {
+        let address = peer(Some(b"HTTP/1.1 418 Tea\r\ncontent-length: 3\r\nx-a: b\r\n\r\nyes")).await;
+        let (transport, url) = gateways(address);
+        let answer = get(&transport, &url).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (418, b"yes".as_ref()));
+        assert_eq!(answer.headers()["x-a"], "b");
+    }
+
+    #[tokio::test]
+    async fn a_refused_port_means_not_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (transport, url) = gateways(listener.local_addr().unwrap());
+        drop(listener);
+        assert!(matches!(get(&transport, &url).await, Err(SendError::NotSent(_))));
+        let nowhere = Transport::gateways(["http://no-such-host.invalid/"], QUICK).unwrap();
+        assert!(matches!(get(&nowhere, "http://no-such-host.invalid/").await, Err(SendError::NotSent(_))));
+    }
+
+    #[tokio::test]
+    async fn a_broken_or_late_answer_is_unknown() {
+        let cut: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\nhalf";
+        for answer in [Some(b"".as_ref()), Some(cut), None] {
+            let (transport, url) = gateways(peer(answer).await);
+            let result = get(&transport, &url).await;
+            assert!(matches!(result, Err(SendError::Unknown(_))), "{answer:?} {result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let moved = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        let (transport, url) = gateways(peer(Some(moved)).await);
+        assert_eq!(get(&transport, &url).await.unwrap().status(), 302);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_client_goes_nowhere_else() {
+        let (transport, _) = gateways(peer(None).await);
+        let result = get(&transport, "http://127.0.0.1:9/pay").await;
+        assert_eq!(result.unwrap_err(), SendError::NotSent("not a gateway's address".into()));
+    }
+
+    #[tokio::test]
+    async fn long_answers() {
+        let long: &'static [u8] =
+            Box::leak([b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 2 * WHOLE_MAX]].concat().into());
+        let address = peer(Some(long)).await;
+        let (transport, url) = gateways(address);
+        assert!(matches!(get(&transport, &url).await, Err(SendError::Unknown(_))));
+        let answer = get(&webhooks(&["127.0.0.1"]), &url).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.body().len()), (200, HEAD_MAX));
+    }
+
+    #[tokio::test]
+    async fn webhooks_reach_private_addresses_only_by_name() {
+        let address = peer(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+        let (ip, name) = (format!("http://{address}/"), format!("http://localhost:{}/", address.port()));
+        let mapped = format!("http://[::ffff:127.0.0.1]:{}/", address.port());
+        for (allow, url, fine) in [
+            (&[][..], &ip, false),
+            (&[][..], &name, false),
+            (&[][..], &mapped, false),
+            (&["10.0.0.0/8", "example.com"][..], &ip, false),
+            (&["10.0.0.0/8", "example.com"][..], &name, false),
+            (&["127.0.0.1"][..], &ip, true),
+            (&["127.0.0.0/8"][..], &name, true),
+            (&["localhost"][..], &name, true),
+            (&["localhost"][..], &ip, false),
+        ] {
+            let result = get(&webhooks(allow), url).await;
+            match &result {
+                Ok(_) => assert!(fine, "{allow:?} {url}"),
+                Err(error) => {
+                    assert!(!fine && matches!(error, SendError::NotSent(_)), "{allow:?} {url} {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn public_and_other_addresses() {
+        for text in ["1.1.1.1", "100.128.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::1"] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.0.1",
+            "192.0.0.8",
+            "192.168.1.1",
+            "198.19.0.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "fc00::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "3fff::1",
+            "5f00::1",
+            "100::1",
+        ] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_of_an_allow_list() {
+        for (text, shown) in [
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+            ("[::1]", "::1/128"),
+            ("Mall.Internal", "mall.internal"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(text.parse::<Allow>().unwrap().to_string(), shown);
+        }
+        for text in ["", "127.1", "10.0.0.0/33", "a b", "http://x", "x:80", "..", "2130706433"] {
+            assert_eq!(text.parse::<Allow>(), Err(InvalidAllow), "{text}");
+        }
+    }
+}
