@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The browser tests and the judges, against target/release/shouyin. `e2e.sh pay` runs tests/pay.test.mjs alone.
+source "$(dirname "$0")/lib.sh"
+files=(end2end/tests/*.test.mjs)
+judges=(end2end/judges/*.test.mjs)
+if [ -n "${1:-}" ]; then
+  read -ra files <<<"$(printf '%s\n' "${files[@]}" "${judges[@]}" | grep "/$1.test.mjs")"
+  judges=()
+fi
+# One file after the other: the tests measure times, and the machine may be small.
+run=(node --test --test-reporter=spec --test-concurrency=1)
+step "browser" "${run[@]}" "${files[@]}"
+[ ${#judges[@]} -eq 0 ] || step "judges" "${run[@]}" "${judges[@]}"
