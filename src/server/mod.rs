@@ -5,6 +5,7 @@ pub mod checkout;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod json;
 pub mod notice;
 pub mod pages;
 pub mod router;
