@@ -181,20 +181,50 @@ impl ApiError {
         Self::new(Kind::MissingField).at(field)
     }
 
-    /// A value that breaks the rule of its field: what would have been right, in English. Rules of the
-    /// domain are put into Chinese here.
-    pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::InvalidValue).at(field).with(rule)
+    /// No field of that name.
+    pub fn unknown_field(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::UnknownField).at(field)
     }
 
-    /// A value that is not one of `allowed`.
-    pub fn not_allowed(field: impl Into<Cow<'static, str>>, allowed: &[&str]) -> Self {
-        Self::new(Kind::NotAllowed).at(field).with(allowed.join(", "))
+    /// A value that breaks the rule of its field: what would have been right, in English. Rules of the
+    /// domain are put into Chinese here.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl std::fmt::Display) -> Self {
+        Self::new(Kind::InvalidValue).at(field).with(rule.to_string())
+    }
+
+    /// A value that is not one of `allowed`, a list with commas.
+    pub fn not_allowed(field: impl Into<Cow<'static, str>>, allowed: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::NotAllowed).at(field).with(allowed)
     }
 
     /// A number that is not in `min..=max`.
     pub fn out_of_range(field: impl Into<Cow<'static, str>>, min: i64, max: i64) -> Self {
         Self::new(Kind::OutOfRange).at(field).with(format!("{min}..{max}"))
+    }
+
+    /// No such path.
+    pub const fn unknown_route() -> Self {
+        Self::new(Kind::UnknownRoute)
+    }
+
+    /// The path does not take this method.
+    pub const fn method_not_allowed() -> Self {
+        Self::new(Kind::MethodNotAllowed)
+    }
+
+    /// No API key and no token.
+    pub const fn missing_key() -> Self {
+        Self::new(Kind::KeyMissing)
+    }
+
+    /// Neither a key nor a token that is known.
+    pub const fn wrong_key() -> Self {
+        Self::new(Kind::KeyWrong)
+    }
+
+    /// A token of another order, or a token where a key is needed.
+    pub const fn foreign_capability() -> Self {
+        Self::new(Kind::ForeignCapability)
     }
 
     /// The order exists with another value of `field`.
@@ -366,9 +396,9 @@ fn in_chinese(detail: &str) -> Cow<'_, str> {
         "a list" => "数组",
         "1 to 32 of 0-9 A-Z a-z _ -" => "1 到 32 位的数字、字母、_ 或 -",
         "1 to 256 characters without control characters" => "1 到 256 个字符，不含控制字符",
-        "at most 127 bytes" => "最多 127 字节",
+        "up to 127 bytes without control characters" => "最多 127 字节，不含控制字符",
+        "as given with the page before" | "a number as given by the page before" => "上一页应答中给出的值",
         "an absolute http or https URL" => "完整的 http 或 https 地址",
-        "a cursor from an earlier answer" => "上一次应答中给出的游标",
         "WeChat Pay" => "微信支付",
         "Alipay" => "支付宝",
         _ => return Cow::Borrowed(detail),
