@@ -8,10 +8,11 @@ pub mod wechat_v2;
 pub mod xml;
 
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
+use crate::domain::id::{Channel, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
 
@@ -230,10 +231,12 @@ pub trait Merchant: Send + Sync {
 pub struct Received {
     /// What was asked.
     pub call: Call,
+    /// The interface called, as faults name it: `wx.unifiedorder`, `alipay.trade.precreate`, …
+    pub method: String,
     /// Every parameter except the nonce, signature and stamp, in canonical order: two creations of one
     /// number must agree in it (gateways.md 1.2, 4.6).
     pub fingerprint: String,
-    /// What must be echoed in the reply (sign type, method name).
+    /// What must be echoed in the reply (sign type, method name) and in the trade's notices.
     pub echo: Vec<(String, String)>,
 }
 
@@ -265,6 +268,22 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+/// Why the gateway's own state forbids a call. Each protocol has its own word for each
+/// ([`Counterpart::refuse`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// No such trade (at Alipay: also a code that nobody scanned).
+    Absent,
+    /// The trade is paid.
+    Paid,
+    /// The trade is closed.
+    Closed,
+    /// The number is in use with other parameters ([`Received::fingerprint`] differs).
+    OtherTerms,
+    /// The gateway itself is in trouble; the outcome is unknown.
+    Busy,
+}
+
 /// A trade as the gateway itself knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -286,6 +305,10 @@ pub struct Standing {
     pub paid_at: Option<UnixMillis>,
     /// Where it stands.
     pub state: TradeState,
+    /// [`Received::echo`] of the call that created it: a notice is signed with the sign type of the
+    /// creation and repeats its attach, body and passback parameters.
+    #[serde(default)]
+    pub echo: Vec<(String, String)>,
 }
 
 /// Where a trade stands at the gateway.
@@ -310,6 +333,10 @@ pub trait Counterpart: Send + Sync {
     /// [`Refusal`] in the gateway's words.
     fn decode_call(&self, request: &Request<Bytes>, now: UnixMillis) -> Result<Received, Refusal>;
 
+    /// The refusal of a trusted call for what the gateway knows about the trade, in this protocol's
+    /// words (gateways.md 1.2, 1.5, 4.12).
+    fn refuse(&self, received: &Received, objection: Objection) -> Refusal;
+
     /// Writes and signs an answer. `echo` is that of the request.
     fn encode_answer(&self, answer: &Answer, echo: &[(String, String)], stamp: &Stamp) -> Response<Bytes>;
 
@@ -325,6 +352,79 @@ pub trait Counterpart: Send + Sync {
 
     /// Whether the merchant's answer counts as received.
     fn decode_ack(&self, ack: &Response<Bytes>) -> bool;
+}
+
+/// The title as the gateway of `scene` takes it; `fallback` (the order number) if nothing is left.
+pub fn clean_title(scene: Scene, title: &str, fallback: &str) -> String {
+    match scene.channel() {
+        Channel::Wx => wechat_v2::clean_title(title, fallback),
+        Channel::Ali => alipay::clean_title(title, fallback),
+    }
+}
+
+/// The last moment to pay, rounded up to what the gateway of `scene` takes (contract.md 4).
+pub fn round_expiry(scene: Scene, now: UnixMillis, wanted: UnixMillis) -> UnixMillis {
+    match scene.channel() {
+        Channel::Wx => wechat_v2::round_expiry(now, wanted),
+        Channel::Ali => alipay::round_expiry(scene, now, wanted),
+    }
+}
+
+/// A POST of `body`. A URL that is none, or not absolute, is the caller's mistake.
+fn post(url: &str, content_type: &'static str, body: impl Into<Bytes>) -> Result<Request<Bytes>, Fault> {
+    let built = Request::post(url).header(CONTENT_TYPE, content_type).body(body.into());
+    match built {
+        Ok(request) if request.uri().host().is_some() => Ok(request),
+        _ => Err(Fault::Malformed("the URL is not an absolute one".to_owned())),
+    }
+}
+
+/// An answer with HTTP 200, which both gateways send and want even for refusals (gateways.md 1.1, 4.1).
+fn answer(content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A notice. Its address was checked when the trade was placed; one that is none is never reached.
+fn notice(url: &str, content_type: &'static str, body: impl Into<Bytes>) -> Request<Bytes> {
+    let body: Bytes = body.into();
+    post(url, content_type, body.clone()).unwrap_or_else(|_| Request::new(body))
+}
+
+/// What the real gateways want of a `notify_url` (gateways.md 1.2, 4.1 and pitfall 23): absolute, at most
+/// 256 bytes, no query; https, or http to this very machine.
+fn check_notify_url(text: &str) -> Result<(), &'static str> {
+    let url = url::Url::parse(text).map_err(|_| "notify_url is not an absolute URL")?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err("notify_url has no host"),
+    };
+    if text.len() > 256 {
+        Err("notify_url is longer than 256 bytes")
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err("notify_url must not have a query")
+    } else if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        Err("notify_url must be https (http only to a loopback address)")
+    } else {
+        Ok(())
+    }
+}
+
+/// The end of the second `at` lies in: both protocols write whole seconds, and a limit must not shrink.
+const fn whole_second(at: UnixMillis) -> UnixMillis {
+    let rest = at.0.rem_euclid(1000);
+    if rest == 0 { at } else { at.plus(1000 - rest) }
+}
+
+/// What neither gateway takes in a title (gateways.md 5, pitfall 28): characters of four bytes, the
+/// joiners and selectors such characters leave behind, control characters and what XML cannot hold.
+fn untitled(letter: char) -> bool {
+    letter.len_utf8() == 4
+        || letter.is_control()
+        || matches!(letter, '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{20e3}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// Cuts `text` to at most `max` bytes on a character boundary.

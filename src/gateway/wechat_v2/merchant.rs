@@ -1,0 +1,237 @@
+//! Our half of WeChat v2: what a merchant sends, and what it believes of what comes back.
+//! Never takes an unsigned yes. The other half: `gateway`.
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::super::keys::Secret;
+use super::super::{
+    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Trade, Verified, answer,
+    post,
+};
+use super::{Fields, PayParams, SignType, clip, get, need, put, read, seal, sign, verify};
+use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
+use crate::domain::money::Fen;
+use crate::domain::order::Code;
+use crate::domain::time;
+
+/// One merchant at WeChat.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The app or official account bound to the merchant.
+    pub app_id: String,
+    /// The merchant's number.
+    pub mch_id: String,
+    /// The API v2 key, 32 characters.
+    pub key: Secret,
+    /// How requests are signed, and what answers and notices must be signed with.
+    pub sign_type: SignType,
+    /// `https://api.mch.weixin.qq.com` or where the emulator listens.
+    pub base_url: String,
+}
+
+/// Our half.
+#[derive(Clone, Debug)]
+pub struct WechatV2 {
+    config: Config,
+    account: String,
+}
+
+impl WechatV2 {
+    /// For one merchant.
+    pub fn new(config: Config) -> Self {
+        let account = format!("{}:{}", config.app_id, config.mch_id);
+        Self { config, account }
+    }
+
+    /// What `getBrandWCPayRequest` takes, and the seed's `push_order` answers (gateways.md 1.4).
+    pub fn pay_sign(&self, prepay_id: &str, stamp: &Stamp) -> PayParams {
+        let package = format!("prepay_id={prepay_id}");
+        let time_stamp = stamp.now.0.div_euclid(1000).to_string();
+        let sign_type = self.config.sign_type;
+        let mut fields = Fields::new();
+        put(&mut fields, "appId", &self.config.app_id);
+        put(&mut fields, "timeStamp", &time_stamp);
+        put(&mut fields, "nonceStr", &stamp.nonce);
+        put(&mut fields, "package", &package);
+        put(&mut fields, "signType", sign_type.as_str());
+        PayParams {
+            app_id: self.config.app_id.clone(),
+            time_stamp,
+            nonce_str: stamp.nonce.clone(),
+            package,
+            sign_type: sign_type.as_str().to_owned(),
+            pay_sign: sign(&fields, &self.config.key, sign_type),
+        }
+    }
+
+    /// The fields of `unifiedorder` for a QR code (gateways.md 1.2). All of them follow from the stored
+    /// terms, so that a repetition is identical and gives a fresh code of the same trade.
+    fn unified_order(fields: &mut Fields, out_trade_no: &OutTradeNo, terms: &Terms) -> Result<(), Fault> {
+        if terms.scene != Scene::Native {
+            return Err(Fault::Malformed(format!("{} is not a scene of WeChat v2", terms.scene)));
+        }
+        put(fields, "body", &terms.title);
+        put(fields, "total_fee", &terms.total.get().to_string());
+        put(fields, "spbill_create_ip", &terms.client_ip);
+        put(fields, "time_expire", &time::compact(terms.time_expire));
+        put(fields, "notify_url", &terms.notify_url);
+        put(fields, "trade_type", "NATIVE");
+        // Required for NATIVE by the documents; any value of ours will do.
+        put(fields, "product_id", out_trade_no.as_str());
+        Ok(())
+    }
+
+    /// Checks everything that must hold before a field of an answer or notice may be read: the transport
+    /// level's yes, the signature, and that it is about us.
+    fn trusted(&self, body: &[u8]) -> Result<Fields, Fault> {
+        let fields = read(body)?;
+        match need(&fields, "return_code")? {
+            "SUCCESS" => {}
+            // Unsigned by design (gateways.md 1.1), so it is a no for now and never a final one.
+            "FAIL" => {
+                let message = clip(get(&fields, "return_msg").unwrap_or_default());
+                return Err(Fault::Refused { code: "FAIL".to_owned(), message, retry: Retry::Later });
+            }
+            other => return Err(Fault::Malformed(format!("return_code {}", clip(other)))),
+        }
+        verify(&fields, &self.config.key, self.config.sign_type)?;
+        for (name, ours) in [("appid", &self.config.app_id), ("mch_id", &self.config.mch_id)] {
+            let theirs = need(&fields, name)?;
+            if theirs != ours {
+                return Err(Fault::ForeignAccount(format!("{name} {}", clip(theirs))));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+impl Merchant for WechatV2 {
+    fn account(&self) -> &str {
+        &self.account
+    }
+
+    fn encode_call(&self, call: &Call, stamp: &Stamp) -> Result<Outgoing, Fault> {
+        let mut fields = Fields::new();
+        put(&mut fields, "appid", &self.config.app_id);
+        put(&mut fields, "mch_id", &self.config.mch_id);
+        put(&mut fields, "sign_type", self.config.sign_type.as_str());
+        put(&mut fields, "out_trade_no", call.out_trade_no().as_str());
+        let path = match call {
+            Call::Create { out_trade_no, terms } => {
+                Self::unified_order(&mut fields, out_trade_no, terms)?;
+                "/pay/unifiedorder"
+            }
+            Call::Query { .. } => "/pay/orderquery",
+            Call::Close { .. } => "/pay/closeorder",
+        };
+        let body = seal(fields, &self.config.key, self.config.sign_type, stamp);
+        let url = format!("{}{path}", self.config.base_url.trim_end_matches('/'));
+        post(&url, "text/xml; charset=utf-8", body).map(Outgoing::Send)
+    }
+
+    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault> {
+        if !reply.status().is_success() {
+            return Err(Fault::Unknown(format!("HTTP {}", reply.status().as_u16())));
+        }
+        let fields = self.trusted(reply.body())?;
+        match need(&fields, "result_code")? {
+            "SUCCESS" => {}
+            "FAIL" => return refused(call, &fields),
+            other => return Err(Fault::Malformed(format!("result_code {}", clip(other)))),
+        }
+        match call {
+            Call::Create { .. } => {
+                let content = need(&fields, "code_url")?.to_owned();
+                let prepay_id = Some(need(&fields, "prepay_id")?.to_owned());
+                Ok(Reply::Created(Code { content, prepay_id }))
+            }
+            Call::Query { out_trade_no } => {
+                let named = need(&fields, "out_trade_no")?;
+                if named != out_trade_no.as_str() {
+                    return Err(Fault::Malformed(format!("the answer is about {}", clip(named))));
+                }
+                trade(&fields).map(Reply::Trade)
+            }
+            Call::Close { .. } => Ok(Reply::Closed),
+        }
+    }
+
+    fn decode_notice(&self, notice: &Request<Bytes>, _now: UnixMillis) -> Result<Verified<Notice>, Fault> {
+        let fields = self.trusted(notice.body())?;
+        // Only successful payments are told (gateways.md 1.6); there is no trade_state.
+        let result = need(&fields, "result_code")?;
+        if result != "SUCCESS" {
+            return Err(Fault::Malformed(format!("result_code {}", clip(result))));
+        }
+        let paid = paid(&fields)?;
+        let out_trade_no = paid.out_trade_no.clone();
+        Ok(Verified(Notice { out_trade_no, delivery_id: None, trade: Trade::Paid(paid) }))
+    }
+
+    fn encode_ack(&self, ack: Ack) -> Response<Bytes> {
+        // Word for word (gateways.md 1.6), HTTP 200 for both.
+        let body = match ack {
+            Ack::Accepted => {
+                "<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
+            }
+            Ack::Failed => {
+                "<xml><return_code><![CDATA[FAIL]]></return_code><return_msg><![CDATA[ERROR]]></return_msg></xml>"
+            }
+        };
+        answer("text/xml; charset=utf-8", body)
+    }
+}
+
+/// A signed business failure (gateways.md 1.2, 1.5). Codes are written with and without `_` in the wild.
+fn refused(call: &Call, fields: &Fields) -> Result<Reply, Fault> {
+    let code = need(fields, "err_code")?;
+    let message = get(fields, "err_code_des").unwrap_or_default();
+    let retry = match (call, code.replace('_', "").as_str()) {
+        (Call::Query { .. }, "ORDERNOTEXIST") => return Ok(Reply::Trade(Trade::Absent)),
+        (Call::Close { .. }, "ORDERCLOSED") => return Ok(Reply::Closed),
+        (_, "SYSTEMERROR" | "BIZERRNEEDRETRY") => {
+            return Err(Fault::Unknown(format!("{} {}", clip(code), clip(message))));
+        }
+        (_, "ORDERPAID") => Retry::AlreadyPaid,
+        (_, "ORDERCLOSED" | "OUTTRADENOUSED") => Retry::NewNumber,
+        // One code for two things: the number is taken, or the request is wrong.
+        (_, "INVALIDREQUEST") if message.contains("201") || message.contains("订单号重复") => {
+            Retry::NewNumber
+        }
+        (_, "FREQUENCYLIMITED" | "FREQUENCYLIMIT" | "NOTENOUGH" | "TRADESTATEERROR") => Retry::Later,
+        _ => Retry::Never,
+    };
+    Err(Fault::Refused { code: clip(code), message: clip(message), retry })
+}
+
+/// The state of a queried trade (gateways.md 7). A state we do not know is waiting.
+fn trade(fields: &Fields) -> Result<Trade, Fault> {
+    match need(fields, "trade_state")? {
+        // REFUND: any refund happened, so it was paid.
+        "SUCCESS" | "REFUND" => paid(fields).map(Trade::Paid),
+        "CLOSED" | "REVOKED" => Ok(Trade::Closed),
+        _ => Ok(Trade::Waiting),
+    }
+}
+
+/// The money of a paid trade. Half a payment is none: every field must be there.
+fn paid(fields: &Fields) -> Result<Paid, Fault> {
+    let wrong = |name: &str| Fault::Malformed(format!("{name} is not one"));
+    if let Some(currency) = get(fields, "fee_type")
+        && currency != "CNY"
+    {
+        return Err(Fault::Malformed(format!("fee_type {}", clip(currency))));
+    }
+    let total = need(fields, "total_fee")?;
+    let digits = total.bytes().all(|b| b.is_ascii_digit());
+    let total = total.parse().ok().filter(|_| digits).and_then(|fen| Fen::new(fen).ok());
+    Ok(Paid {
+        out_trade_no: OutTradeNo::new(need(fields, "out_trade_no")?).map_err(|_| wrong("out_trade_no"))?,
+        transaction_id: TransactionId::new(need(fields, "transaction_id")?)
+            .map_err(|_| wrong("transaction_id"))?,
+        // The order amount, not cash_fee or settlement_total_fee, which coupons lower (pitfall 5).
+        total: total.ok_or_else(|| wrong("total_fee"))?,
+        paid_at: time::parse_compact(need(fields, "time_end")?).ok_or_else(|| wrong("time_end"))?,
+    })
+}
