@@ -1,11 +1,13 @@
 // The examples that everybody copies: README.md's curl commands, run word for word, and the table of refused input.
 // Nothing here knows how the service is built; only what its documents promise.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { root, startDemo } from '../lib/demo.mjs';
+import { binary, root, startDemo } from '../lib/demo.mjs';
 
 let demo;
 before(async () => { demo = await startDemo({ name: 'examples' }); });
@@ -89,15 +91,48 @@ describe('the three examples of the README', () => {
   });
 });
 
-describe('the README', () => {
-  test('its configuration is one that the doctor finds nothing wrong with', () => {
-    for (const file of ['README.md', 'README.zh-CN.md']) checkConfiguration(file);
+describe('the shouyin.toml of the README', () => {
+  for (const file of ['README.md', 'README.zh-CN.md']) {
+    test(`${file}: the doctor finds nothing wrong with it`, () => {
+      const { status, said } = doctor(file, (text) => text);
+      assert.equal(status, 0, said);
+    });
+  }
+
+  test('a wrong value stops it with the file, the key, the cure and exit status 2', () => {
+    const { status, said } = doctor('README.md', (text) => text.replace('1900000109', '1900 000109'));
+    assert.equal(status, 2, said);
+    for (const word of ['shouyin.toml', 'mch_id']) assert.ok(said.includes(word), said);
+  });
+
+  test('a key under 2048 bits is refused by name', () => {
+    const { status, said } = doctor('README.md', (text) => text, 1024);
+    assert.equal(status, 2, said);
+    assert.match(said, /1024|2048/);
   });
 });
 
-/** Puts the README's shouyin.toml, with the demo's keys in the places of the real ones, before the doctor. */
-function checkConfiguration(file) {
-  const toml = readFileSync(join(root, file), 'utf8').match(/```toml\n([^]*?)```/)?.[1];
-  assert.ok(toml, `${file} shows a shouyin.toml`);
-  // Filled in below, once the configuration is settled.
+/** Puts a README's configuration, with keys where it says they are, before the doctor. */
+function doctor(file, edit, bits = 2048) {
+  const toml = readFileSync(join(root, file), 'utf8').match(/```toml\n([^]*?)```/)[1];
+  const hash = execFileSync(binary, ['token'], { encoding: 'utf8' }).match(/\b[0-9a-f]{64}\b/)[0];
+  const dir = mkdtempSync(join(tmpdir(), 'shouyin-doctor-'));
+  try {
+    const app = generateKeyPairSync('rsa', { modulusLength: bits });
+    const alipay = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    mkdirSync(join(dir, 'secrets'));
+    const secrets = {
+      webhook: `whsec_${randomBytes(32).toString('base64')}\n`,
+      'wechat-api-v2-key': randomBytes(16).toString('hex'),
+      'alipay-app-private-key.pem': app.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+      'alipay-public-key.pem': alipay.publicKey.export({ type: 'spki', format: 'pem' }),
+    };
+    for (const [name, text] of Object.entries(secrets)) writeFileSync(join(dir, 'secrets', name), text, { mode: 0o600 });
+    writeFileSync(join(dir, 'shouyin.toml'), edit(toml.replace('THE HASH', hash)));
+    const { status, stdout, stderr } = spawnSync(binary, ['doctor', '--config', 'shouyin.toml'],
+      { cwd: dir, encoding: 'utf8', timeout: 20_000 });
+    return { status, said: stdout + stderr };
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
