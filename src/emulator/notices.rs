@@ -1,0 +1,228 @@
+//! Telling the merchant of payments: each notice is sent until it is accepted or the gateway gives up.
+//! Never loses one: what is due stands in the ledger, and an attempt cut short by a crash is made again.
+//! Schedules: gateways.md 1.6 (WeChat), 4.5 (Alipay), counted on the emulator's clock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
+use serde::{Deserialize, Serialize};
+
+use super::Emulator;
+use super::faults::{Strike, halve, notice_points, unsign_notice};
+use super::gateways::{Gateways, Signer};
+use super::trades::{Key, Record};
+use crate::domain::id::{Channel, UnixMillis};
+use crate::domain::money::Fen;
+use crate::gateway::{Stamp, Standing};
+use crate::runtime::clock::Clock;
+use crate::runtime::random;
+
+/// One event that the merchant must learn of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Notice {
+    /// The same over all deliveries.
+    pub id: String,
+    /// The trade it is about.
+    pub key: Key,
+    /// What happened: `paid`.
+    pub event: String,
+    /// Where it goes.
+    pub notify_url: String,
+    /// How many copies leave at the first sending.
+    pub copies: u32,
+    /// When it is sent next; `None` once accepted or given up.
+    pub next_at: Option<UnixMillis>,
+    /// How often it was sent.
+    pub rounds: u32,
+    /// What became of every copy.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What became of one copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// When it was sent.
+    pub at: UnixMillis,
+    /// The answer's HTTP status; `None` if there was no answer.
+    pub status: Option<u16>,
+    /// Whether the gateway takes the answer as received.
+    pub accepted: bool,
+}
+
+impl Emulator {
+    /// Sends everything due now, each notice on its own, and what falls due meanwhile. Returns how
+    /// many sendings there were.
+    pub async fn deliver_due(&self) -> usize {
+        let mut sendings = 0;
+        loop {
+            let due = self.claim_due();
+            if due.is_empty() {
+                return sendings;
+            }
+            sendings += due.len();
+            join_all(due.iter().map(|id| self.deliver(id))).await;
+        }
+    }
+
+    /// Delivers for as long as it is polled; a slow receiver holds up nobody else.
+    pub(super) async fn keep_delivering(&self) {
+        loop {
+            for id in self.claim_due() {
+                let emulator = self.clone();
+                tokio::spawn(async move { emulator.deliver(&id).await });
+            }
+            // Asked for before looking at the clock, so that nothing slips in between.
+            let woken = self.inner.wake.notified();
+            let wait = self.next_due().map_or(IDLE, |ms| Duration::from_millis(ms).min(IDLE));
+            // Woken or not: look again.
+            drop(tokio::time::timeout(wait, woken).await);
+        }
+    }
+
+    /// Takes the notices that are due and not being sent.
+    fn claim_due(&self) -> Vec<String> {
+        let now = self.inner.clock.now();
+        let mut state = self.state();
+        let due: Vec<String> = state
+            .book
+            .due()
+            .take_while(|(at, _)| *at <= now)
+            .filter(|(_, id)| !state.sending.contains(*id))
+            .map(|(_, id)| id.to_owned())
+            .collect();
+        state.sending.extend(due.iter().cloned());
+        due
+    }
+
+    /// Business milliseconds until the next notice that nobody is sending.
+    fn next_due(&self) -> Option<u64> {
+        let now = self.inner.clock.now();
+        let state = self.state();
+        let (next, _) = state.book.due().find(|(_, id)| !state.sending.contains(*id))?;
+        Some(u64::try_from(next.since(now)).unwrap_or_default())
+    }
+
+    async fn deliver(&self, id: &str) {
+        let known = {
+            let state = self.state();
+            let notice = state.book.notice(id).cloned();
+            notice.and_then(|notice| Some((state.book.trade(&notice.key)?.standing(), notice)))
+        };
+        let deliveries = match &known {
+            Some((standing, notice)) => self.send_round(notice, standing).await,
+            None => Vec::new(),
+        };
+        {
+            let mut state = self.state();
+            if let Some((_, notice)) = known {
+                let accepted = deliveries.iter().any(|delivery| delivery.accepted);
+                let next_at = if accepted { None } else { notice.retry_at() };
+                self.record(&mut state, Record::Tried { id: id.to_owned(), deliveries, next_at });
+            }
+            state.sending.remove(id);
+        }
+        if let Err(error) = self.inner.ledger.settled().await {
+            tracing::error!(%error, "an attempt to deliver was not written down");
+        }
+        self.inner.delivered.notify_waiters();
+        self.inner.wake.notify_one();
+    }
+
+    async fn send_round(&self, notice: &Notice, standing: &Standing) -> Vec<Delivery> {
+        let strike = self.inner.faults.strike(&notice_points(notice.key.channel));
+        let (copies, parallel) = match strike {
+            Some(Strike::Duplicate { copies, parallel }) => (copies, parallel),
+            _ if notice.rounds == 0 => (notice.copies, true),
+            _ => (1, true),
+        };
+        match strike {
+            Some(Strike::Drop) => {
+                return vec![Delivery { at: self.inner.clock.now(), status: None, accepted: false }];
+            }
+            Some(Strike::Delay(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some(Strike::Reorder(ms)) => {
+                let overtaken = self.inner.delivered.notified();
+                drop(tokio::time::timeout(Duration::from_millis(ms), overtaken).await);
+            }
+            _ => {}
+        }
+        let send = || self.send_copy(notice, standing, strike.as_ref());
+        if parallel {
+            return join_all((0..copies).map(|_| send())).await;
+        }
+        let mut deliveries = Vec::new();
+        for _ in 0..copies {
+            deliveries.push(send().await);
+        }
+        deliveries
+    }
+
+    async fn send_copy(&self, notice: &Notice, standing: &Standing, strike: Option<&Strike>) -> Delivery {
+        let at = self.inner.clock.now();
+        let mut delivery = Delivery { at, status: None, accepted: false };
+        let Ok(nonce) = random::base62(32) else { return delivery };
+        let stamp = Stamp { now: Clock::real(), nonce };
+        let request = write_notice(&self.inner.gateways, notice, standing, strike, &stamp);
+        let sending = self.inner.transport.send(request);
+        match tokio::time::timeout(ANSWER_WITHIN, sending).await {
+            Ok(Ok(answer)) => {
+                delivery.status = Some(answer.status().as_u16());
+                delivery.accepted =
+                    self.inner.gateways.of(notice.key.channel, Signer::Gateway).decode_ack(&answer);
+            }
+            Ok(Err(error)) => tracing::info!(notice = notice.id, %error, "notice not delivered"),
+            Err(_) => tracing::info!(notice = notice.id, "notice not answered within 5 s"),
+        }
+        delivery
+    }
+}
+
+impl Notice {
+    /// When the round after this one is due: counted from when this one was, so that a clock moved
+    /// ahead by a day brings a day's retries.
+    fn retry_at(&self) -> Option<UnixMillis> {
+        let steps: &[i64] = match self.key.channel {
+            Channel::Wx => &WECHAT_RETRIES_S,
+            Channel::Ali => &ALIPAY_RETRIES_S,
+        };
+        let step = steps.get(usize::try_from(self.rounds).ok()?)?;
+        Some(self.next_at?.plus(step * 1000))
+    }
+}
+
+fn write_notice(
+    gateways: &Gateways,
+    notice: &Notice,
+    standing: &Standing,
+    strike: Option<&Strike>,
+    stamp: &Stamp,
+) -> Request<Bytes> {
+    let channel = notice.key.channel;
+    let write = |signer: Signer, standing: &Standing| {
+        gateways.of(channel, signer).encode_notice(standing, &notice.notify_url, &notice.id, stamp)
+    };
+    match strike {
+        Some(Strike::WrongAmount(value)) => {
+            let other = value.unwrap_or(standing.total.get() + 1);
+            let total = Fen::new(other).unwrap_or(standing.total);
+            write(Signer::Gateway, &Standing { total, ..standing.clone() })
+        }
+        Some(Strike::OtherMerchant) => write(Signer::OtherMerchant, standing),
+        Some(Strike::Forged) => write(Signer::Forger, standing),
+        Some(Strike::Unsigned) => unsign_notice(write(Signer::Gateway, standing)),
+        Some(Strike::Truncated) => write(Signer::Gateway, standing).map(|body| halve(&body)),
+        _ => write(Signer::Gateway, standing),
+    }
+}
+
+/// gateways.md 1.6.
+const WECHAT_RETRIES_S: [i64; 15] =
+    [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10_800, 10_800, 10_800, 21_600, 21_600];
+/// gateways.md 4.5.
+const ALIPAY_RETRIES_S: [i64; 7] = [240, 600, 600, 3600, 7200, 21_600, 54_000];
+/// gateways.md 5, pitfall 23.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The longest nap, in case somebody else moves the clock.
+const IDLE: Duration = Duration::from_secs(1);

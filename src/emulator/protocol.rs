@@ -1,0 +1,181 @@
+//! The gateways' HTTP face: reads a call, asks the books, answers in the gateway's words.
+//! Never answers before the ledger has what it answers.
+//! Paths and envelopes: gateways.md 1.1 (WeChat v2), 4.1 (Alipay).
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse};
+use axum::routing::{any, get};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::Emulator;
+use super::faults::{ANY_CALL, Strike, halve, resized, unsign_answer};
+use super::gateways::Signer;
+use super::log::Entry;
+use super::page::{self, Language};
+use super::trades::{Decision, Key};
+use crate::domain::id::Channel;
+use crate::gateway::{Answer, Objection, Received, Refusal, Stamp};
+use crate::runtime::clock::Clock;
+use crate::runtime::random;
+
+pub(super) fn router(emulator: Emulator) -> Router {
+    Router::new()
+        .route("/", get(about))
+        .route("/style.css", get(page::style))
+        .route("/pay/unifiedorder", any(wechat))
+        .route("/pay/orderquery", any(wechat))
+        .route("/pay/closeorder", any(wechat))
+        .route("/gateway.do", any(alipay))
+        .with_state(emulator)
+}
+
+async fn wechat(State(emulator): State<Emulator>, request: Request<Body>) -> Response<Body> {
+    emulator.call(Channel::Wx, request).await
+}
+
+async fn alipay(State(emulator): State<Emulator>, request: Request<Body>) -> Response<Body> {
+    emulator.call(Channel::Ali, request).await
+}
+
+impl Emulator {
+    async fn call(&self, channel: Channel, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return plain_status(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            Err(_) => return plain_status(StatusCode::BAD_REQUEST),
+        };
+        let Ok(nonce) = random::base62(32) else { return plain_status(StatusCode::INTERNAL_SERVER_ERROR) };
+        let stamp = Stamp { now: Clock::real(), nonce };
+        let request = Request::from_parts(head, body);
+        let now = self.inner.clock.now();
+        let gateway = self.inner.gateways.of(channel, Signer::Gateway);
+        match gateway.decode_call(&request, now) {
+            Ok(received) => self.trusted(channel, &received, &stamp).await,
+            Err(refusal) => {
+                let line = format!("{} {}", request.method(), request.uri().path());
+                self.log_refusal(channel, &line, None, &refusal);
+                let echo = refusal.echo.clone();
+                gateway.encode_answer(&Answer::Refused(refusal), &echo, &stamp).map(Body::from)
+            }
+        }
+    }
+
+    /// A call that the gateway understood and trusts.
+    async fn trusted(&self, channel: Channel, received: &Received, stamp: &Stamp) -> Response<Body> {
+        let number = received.call.out_trade_no().to_string();
+        let strike = self.inner.faults.strike(&[&received.method, ANY_CALL]);
+        let gateway = self.inner.gateways.of(channel, Signer::Gateway);
+        if let Some(strike) = &strike {
+            let mut entry = Entry::ok(self.inner.clock.now(), channel, &received.method, Some(number));
+            entry.result = format!("fault: {strike:?}");
+            self.inner.log.push(entry);
+        }
+        match strike {
+            Some(Strike::Status(status)) => {
+                return plain_status(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY));
+            }
+            Some(Strike::CutBefore) => return cut(),
+            Some(Strike::SystemError) => {
+                let refusal = gateway.refuse(received, Objection::Busy);
+                return gateway
+                    .encode_answer(&Answer::Refused(refusal), &received.echo, stamp)
+                    .map(Body::from);
+            }
+            Some(Strike::Delay(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            _ => {}
+        }
+        let answer = self.settle(channel, received).await;
+        let signer = if strike == Some(Strike::Forged) { Signer::Forger } else { Signer::Gateway };
+        let reply = self.inner.gateways.of(channel, signer).encode_answer(&answer, &received.echo, stamp);
+        match strike {
+            Some(Strike::CutAfter) => cut(),
+            Some(Strike::Unsigned) => unsign_answer(reply).map(Body::from),
+            Some(Strike::Truncated) => resized(reply.map(|body| halve(&body))).map(Body::from),
+            _ => reply.map(Body::from),
+        }
+    }
+
+    /// Decides, writes down, and only then gives the answer.
+    async fn settle(&self, channel: Channel, received: &Received) -> Answer {
+        let gateway = self.inner.gateways.of(channel, Signer::Gateway);
+        let now = self.inner.clock.now();
+        let decided = {
+            let mut state = self.state();
+            match state.book.decide(channel, received, now) {
+                Ok(Decision::Yes(answer, record)) => {
+                    if let Some(record) = record {
+                        self.record(&mut state, record);
+                    }
+                    *answer
+                }
+                Ok(Decision::No(objection)) => {
+                    let mut refusal = gateway.refuse(received, objection);
+                    if objection == Objection::OtherTerms {
+                        let key = Key { channel, out_trade_no: received.call.out_trade_no().clone() };
+                        let first = state.book.trade(&key).map_or("", |trade| &trade.fingerprint);
+                        let now = &received.fingerprint;
+                        refusal.explanation =
+                            format!("{}\nfirst: {first}\nnow:   {now}", refusal.explanation);
+                    }
+                    Answer::Refused(refusal)
+                }
+                Err(_) => Answer::Refused(gateway.refuse(received, Objection::Busy)),
+            }
+        };
+        let answer = match self.inner.ledger.settled().await {
+            Ok(()) => decided,
+            Err(_) => Answer::Refused(gateway.refuse(received, Objection::Busy)),
+        };
+        let number = Some(received.call.out_trade_no().to_string());
+        match &answer {
+            Answer::Refused(refusal) => self.log_refusal(channel, &received.method, number, refusal),
+            Answer::Created(_) | Answer::Trade(_) | Answer::Closed => {
+                self.inner.log.push(Entry::ok(now, channel, &received.method, number));
+            }
+        }
+        answer
+    }
+
+    fn log_refusal(&self, channel: Channel, call: &str, number: Option<String>, refusal: &Refusal) {
+        let mut entry = Entry::ok(self.inner.clock.now(), channel, call, number);
+        entry.result.clone_from(&refusal.code);
+        entry.message.clone_from(&refusal.message);
+        entry.explanation.clone_from(&refusal.explanation);
+        self.inner.log.push(entry);
+    }
+}
+
+/// What a proxy before the gateway says.
+fn plain_status(status: StatusCode) -> Response<Body> {
+    let html = format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n");
+    (status, Html(html)).into_response()
+}
+
+/// An answer that promises more than it brings: the caller sees the connection end too early.
+fn cut() -> Response<Body> {
+    let broken =
+        stream::once(async { Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset)) });
+    let mut answer = Response::new(Body::from_stream(broken));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("512"));
+    answer
+}
+
+async fn about(State(emulator): State<Emulator>, headers: HeaderMap) -> Response<Body> {
+    let control_url = emulator.inner.credentials.control_url.clone();
+    let mut response = page::about(Language::of(&headers), &control_url).into_response();
+    page::guard(response.headers_mut());
+    response
+}
+
+/// contract.md 4: what our own service takes, too.
+const MAX_BODY: usize = 64 * 1024;
