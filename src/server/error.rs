@@ -227,6 +227,11 @@ impl ApiError {
         Self::new(Kind::ForeignCapability)
     }
 
+    /// No such order, or not the caller's.
+    pub const fn unknown_order() -> Self {
+        Self::new(Kind::OrderNotFound)
+    }
+
     /// The order exists with another value of `field`.
     pub fn different(field: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::OrderDifferent).at(field)
