@@ -327,7 +327,7 @@ async fn home(State(emulator): State<Emulator>, headers: HeaderMap) -> Response 
 }
 
 /// A browser says where a request comes from; programs say nothing and may pass.
-async fn own_pages_only(request: Request, next: Next) -> Response {
+pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);

@@ -360,3 +360,95 @@ pub const SHELF: &[Goods] = &[
 
 /// Standard Webhooks: five minutes, in real time.
 const TOLERANCE_MS: i64 = 5 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const NOW: UnixMillis = UnixMillis(1_614_265_330_000);
+
+    fn mall(data: &Path) -> Mall {
+        let config = MallConfig {
+            service: "http://127.0.0.1:9".to_owned(),
+            api_key: Secret::new("key"),
+            webhook_secret: Secret::new(SECRET),
+        };
+        Mall::new(config, data, Clock::frozen(NOW)).unwrap()
+    }
+
+    fn headers(id: &str, seconds: i64, signature: &str) -> HeaderMap {
+        let seconds = seconds.to_string();
+        let pairs =
+            [("webhook-id", id), ("webhook-timestamp", seconds.as_str()), ("webhook-signature", signature)];
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect::<HeaderMap>()
+    }
+
+    fn signed(id: &str, body: &str) -> HeaderMap {
+        let seconds = NOW.0 / 1000;
+        let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let tag = hmac::sign(&key, format!("{id}.{seconds}.{body}").as_bytes());
+        headers(id, seconds, &format!("v1,{}", STANDARD.encode(tag)))
+    }
+
+    fn event(kind: &str, state: &str, version: i64) -> String {
+        json!({
+            "type": kind,
+            "timestamp": "2021-02-25T23:02:10+08:00",
+            "data": {
+                "order_type": "Order", "order_number": "12346", "title": "DEMO", "total_fee": 11,
+                "state": state, "version": version, "attempts": [],
+            },
+        })
+        .to_string()
+    }
+
+    /// The example of the Standard Webhooks specification's reference libraries.
+    #[test]
+    fn verifies_what_others_signed() {
+        let secret = Secret::new(SECRET);
+        let body = br#"{"test": 2432232314}"#;
+        let right = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+        let check = |signature: &str, body: &[u8], now: i64| {
+            verify(&secret, &headers(id, 1_614_265_330, signature), body, UnixMillis(now))
+        };
+        assert_eq!(check(right, body, NOW.0), Ok(id.to_owned()));
+        assert_eq!(check(&format!("v1a,x v1,AAAA {right}"), body, NOW.0), Ok(id.to_owned()));
+        assert_eq!(check(right, br#"{"test": 2432232315}"#, NOW.0), Err(Unbelievable::Signature));
+        assert_eq!(check("v1,", body, NOW.0), Err(Unbelievable::Signature));
+        assert_eq!(check(right, body, NOW.0 + 301_000), Err(Unbelievable::Stale));
+        assert_eq!(check(right, body, NOW.0 - 301_000), Err(Unbelievable::Stale));
+        assert_eq!(verify(&secret, &HeaderMap::new(), body, NOW), Err(Unbelievable::Headers));
+    }
+
+    #[tokio::test]
+    async fn an_event_counts_once_and_survives() {
+        let data = tempfile::tempdir().unwrap();
+        let mall_now = mall(data.path());
+        let paid = event("order.paid", "paid", 2);
+        for _ in 0..3 {
+            let heard = mall_now.hear(&signed("evt_1", &paid), paid.as_bytes(), NOW).await.unwrap();
+            assert_eq!(heard, Ok(()));
+        }
+        // An older snapshot that was overtaken changes nothing back.
+        let late = event("order.closed", "pending", 1);
+        mall_now.hear(&signed("evt_0", &late), late.as_bytes(), NOW).await.unwrap().unwrap();
+        let forged = mall_now.hear(&signed("evt_2", &late), paid.as_bytes(), NOW).await.unwrap();
+        assert_eq!(forged, Err(Unbelievable::Signature));
+        let wanted = json!([{
+            "order_number": "12346", "order_type": "Order", "title": "DEMO", "total_fee": 11, "state": "paid",
+            "events": [
+                { "id": "evt_1", "type": "order.paid", "deliveries": 3 },
+                { "id": "evt_0", "type": "order.closed", "deliveries": 1 },
+            ],
+        }]);
+        assert_eq!(json!(mall_now.newest_first()), wanted);
+        drop(mall_now);
+        assert_eq!(json!(mall(data.path()).newest_first()), wanted);
+    }
+}

@@ -9,6 +9,7 @@ pub mod gateways;
 pub mod ledger;
 pub mod log;
 pub mod mall;
+pub mod mall_pages;
 pub mod notices;
 mod page;
 mod phone;
