@@ -110,7 +110,7 @@ impl PrivateKey {
         Ok(Self { pair: Arc::new(pair), public: PublicKey::of(key.as_ref())? })
     }
 
-    /// Makes a key of 2048 bits and gives its PKCS#8 PEM. Used by the emulator and by `make`-like commands
+    /// Makes a key of 2048 bits and gives its PKCS#8 PEM. Used by the emulator at its first start
     /// only, never while an order is handled.
     ///
     /// # Errors
@@ -314,4 +314,92 @@ fn check_size(modulus: &[u8]) -> Result<(), KeyError> {
     let zero_bits = modulus.first().map_or(0, |byte| byte.leading_zeros());
     let bits = (modulus.len() * 8).saturating_sub(usize::try_from(zero_bits).unwrap_or(0));
     if bits < 2048 { Err(KeyError::TooSmall { bits }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::testing::{APP_KEY, APP_PUBLIC, OFFICIAL, alipay_key, vectors};
+
+    /// A key of `vectors/keys`.
+    macro_rules! pem {
+        ($name:literal) => {
+            include_str!(concat!("vectors/keys/", $name))
+        };
+    }
+
+    fn bare(pem: &str) -> String {
+        pem.lines().filter(|line| !line.starts_with('-')).collect()
+    }
+
+    #[test]
+    fn private_keys_in_every_armour() {
+        let key = PrivateKey::read(APP_KEY).unwrap();
+        let signature = key.sign_sha256(b"message");
+        for text in [
+            pem!("app.pkcs1.pem").to_owned(),
+            bare(APP_KEY),
+            bare(pem!("app.pkcs1.pem")),
+            APP_KEY.replace('\n', "\\n"),
+            APP_KEY.replace('\n', "\r\n"),
+            format!("  \n{}", APP_KEY.replace('\n', " ")),
+        ] {
+            let again = PrivateKey::read(&text).unwrap();
+            assert!(again.matches(key.public()));
+            // The padding is deterministic, so the same key signs the same.
+            assert_eq!(again.sign_sha256(b"message"), signature, "{text}");
+        }
+    }
+
+    #[test]
+    fn public_keys_in_every_armour() {
+        let key = PrivateKey::read(APP_KEY).unwrap();
+        for text in [APP_PUBLIC, pem!("app.pkcs1.pub.pem"), pem!("app.crt.pem")] {
+            assert_eq!(PublicKey::read(text).as_ref(), Ok(key.public()));
+            assert_eq!(PublicKey::read(&bare(text)).as_ref(), Ok(key.public()));
+        }
+        assert_eq!(key.public().to_pem(), APP_PUBLIC);
+    }
+
+    #[test]
+    fn wrong_keys_are_refused_by_name() {
+        use KeyError::{Damaged, Empty, Encrypted, NotBase64, NotRsa, TooSmall, WrongKind};
+        let private = |text: &str| PrivateKey::read(text).map(|_| ()).unwrap_err();
+        let public = |text: &str| PublicKey::read(text).map(|_| ()).unwrap_err();
+        assert_eq!(private(" "), Empty);
+        assert_eq!(private("not a key"), NotBase64);
+        assert_eq!(private(pem!("small.pkcs8.pem")), TooSmall { bits: 1024 });
+        assert_eq!(private(pem!("ec.pkcs8.pem")), NotRsa);
+        assert_eq!(private(&bare(pem!("ec.pkcs8.pem"))), NotRsa);
+        assert_eq!(private(pem!("app.encrypted.pem")), Encrypted);
+        assert!(matches!(private(APP_PUBLIC), WrongKind { .. }));
+        assert!(matches!(private(&bare(APP_PUBLIC)), Damaged { .. }));
+        assert!(matches!(private(&APP_KEY.replace("-----END", "")), Damaged { .. }));
+        assert_eq!(public(pem!("small.spki.pem")), TooSmall { bits: 1024 });
+        assert_eq!(public(pem!("ec.spki.pem")), NotRsa);
+        assert!(matches!(public(APP_KEY), WrongKind { .. }));
+        assert!(matches!(public("AAAA"), Damaged { .. }));
+        assert_eq!(TooSmall { bits: 1024 }.to_string(), "an RSA key of 1024 bits; at least 2048 are needed");
+    }
+
+    #[test]
+    fn a_signature_by_somebody_else() {
+        let rsa = &vectors(OFFICIAL)["rsa"];
+        let text = |name: &str| rsa[name].as_str().unwrap();
+        let key = PublicKey::read(text("public_key")).unwrap();
+        assert!(key.verify_sha256_base64(text("message").as_bytes(), text("signature")));
+        assert!(!key.verify_sha256_base64(b"sourcf", text("signature")));
+        assert!(!key.verify_sha256_base64(text("message").as_bytes(), &text("signature").to_lowercase()));
+        assert!(!key.verify_sha256_base64(text("message").as_bytes(), ""));
+    }
+
+    #[test]
+    fn a_made_key_signs_and_is_not_shown() {
+        let pem = PrivateKey::generate().unwrap();
+        let key = PrivateKey::read(pem.expose()).unwrap();
+        assert!(key.public().verify_sha256(b"x", &key.sign_sha256(b"x")));
+        assert!(!key.matches(alipay_key().public()));
+        assert!(PublicKey::read(&key.public().to_pem()).is_ok_and(|public| key.matches(&public)));
+        assert_eq!(format!("{key:?} {pem:?}"), "PrivateKey(***) Secret(***)");
+    }
 }

@@ -4,6 +4,8 @@
 
 pub mod alipay;
 pub mod keys;
+#[cfg(test)]
+mod testing;
 pub mod wechat_v2;
 pub mod xml;
 
