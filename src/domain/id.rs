@@ -171,6 +171,30 @@ impl Scene {
     }
 }
 
+/// One attempt's name: both gateways may know the same number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TradeId {
+    /// Which gateway.
+    pub channel: Channel,
+    /// Our number there.
+    pub out_trade_no: OutTradeNo,
+}
+
+/// `wx:12346_o000`.
+impl fmt::Display for TradeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.channel, self.out_trade_no)
+    }
+}
+
+impl core::str::FromStr for TradeId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (channel, number) = text.split_once(':').ok_or(InvalidId { rule: "CHANNEL:NUMBER" })?;
+        Ok(Self { channel: channel.parse()?, out_trade_no: OutTradeNo::new(number)? })
+    }
+}
+
 /// What the mall and we both call an order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OrderKey {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{Channel, OrderKey, OutTradeNo, Scene, Title, TransactionId, UnixMillis, word_enum};
+use super::id::{Channel, OrderKey, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum};
 use super::money::Fen;
 
 /// The database's number of an order. Never shown outside.
@@ -135,10 +135,8 @@ pub struct Code {
 /// Money that a gateway says it took, after its signature, merchant and app were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// Which gateway.
-    pub channel: Channel,
     /// The attempt it came through.
-    pub out_trade_no: OutTradeNo,
+    pub trade: TradeId,
     /// The gateway's number: with channel and account the key under which money counts once.
     pub transaction_id: TransactionId,
     /// How much, in fen.
@@ -176,14 +174,14 @@ pub enum Event {
     /// The gateway gave a code for an attempt.
     Ready {
         /// Which attempt.
-        out_trade_no: OutTradeNo,
+        trade: TradeId,
         /// What it gave.
         code: Code,
     },
     /// The gateway finally refused an attempt.
     Refused {
         /// Which attempt.
-        out_trade_no: OutTradeNo,
+        trade: TradeId,
         /// The gateway's own error code.
         code: String,
     },
@@ -197,7 +195,7 @@ pub enum Event {
     /// The gateway closed an attempt, or it can no longer be paid.
     AttemptClosed {
         /// Which attempt.
-        out_trade_no: OutTradeNo,
+        trade: TradeId,
     },
 }
 
@@ -209,14 +207,14 @@ pub enum Effect {
     /// Ask the gateway about an attempt, from `due` on.
     Query {
         /// Which attempt.
-        out_trade_no: OutTradeNo,
+        trade: TradeId,
         /// Not before.
         due: UnixMillis,
     },
     /// Query, close, query an attempt at its gateway.
     Close {
         /// Which attempt.
-        out_trade_no: OutTradeNo,
+        trade: TradeId,
     },
 }
 
@@ -279,8 +277,8 @@ impl Order {
     pub const LIVE_MARGIN_MS: i64 = 10_000;
 
     /// The attempt with this number.
-    pub fn attempt(&self, out_trade_no: &OutTradeNo) -> Option<&Attempt> {
-        self.attempts.iter().find(|attempt| attempt.out_trade_no == *out_trade_no)
+    pub fn attempt(&self, trade: &TradeId) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.is(trade))
     }
 
     /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run out.
@@ -306,7 +304,7 @@ impl Order {
     /// first told with a wrong amount may still turn out to be right.
     fn knows(&self, payment: &Payment) -> bool {
         let same = |other: &Payment| {
-            other.channel == payment.channel && other.transaction_id == payment.transaction_id
+            other.trade.channel == payment.trade.channel && other.transaction_id == payment.transaction_id
         };
         let right = payment.fee == self.terms.total;
         (right && self.payment().is_some_and(same))
@@ -316,13 +314,13 @@ impl Order {
                 .any(|anomaly| same(&anomaly.payment) && right == (anomaly.kind != AnomalyKind::Mismatch))
     }
 
-    fn open_numbers(&self) -> impl Iterator<Item = &OutTradeNo> {
-        self.attempts.iter().filter(|attempt| attempt.is_open()).map(|attempt| &attempt.out_trade_no)
+    fn open_trades(&self) -> impl Iterator<Item = TradeId> {
+        self.attempts.iter().filter(|attempt| attempt.is_open()).map(Attempt::trade)
     }
 
-    fn set_attempt(&mut self, out_trade_no: &OutTradeNo, state: AttemptState) {
+    fn set_attempt(&mut self, trade: &TradeId, state: AttemptState) {
         for attempt in &mut self.attempts {
-            if attempt.out_trade_no == *out_trade_no {
+            if attempt.is(trade) {
                 attempt.state = state;
                 return;
             }
@@ -336,6 +334,15 @@ impl Order {
 }
 
 impl Attempt {
+    /// Its name.
+    pub fn trade(&self) -> TradeId {
+        TradeId { channel: self.scene.channel(), out_trade_no: self.out_trade_no.clone() }
+    }
+
+    fn is(&self, trade: &TradeId) -> bool {
+        self.scene.channel() == trade.channel && self.out_trade_no == trade.out_trade_no
+    }
+
     /// Whether money may still come through it: opening or ready, even when its code is no longer shown.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, AttemptState::Opening | AttemptState::Ready(_))
@@ -366,11 +373,11 @@ impl Step {
 pub fn advance(order: &Order, event: Event, now: UnixMillis) -> Result<Step, Refused> {
     match event {
         Event::Opened(attempt) => opened(order, attempt, now),
-        Event::Ready { out_trade_no, code } => ready(order, &out_trade_no, code),
-        Event::Refused { out_trade_no, code } => refused(order, &out_trade_no, code),
+        Event::Ready { trade, code } => ready(order, &trade, code),
+        Event::Refused { trade, code } => refused(order, &trade, code),
         Event::Money(payment) => money(order, payment),
         Event::CloseAsked { cause } => close_asked(order, cause, now),
-        Event::AttemptClosed { out_trade_no } => attempt_closed(order, &out_trade_no, now),
+        Event::AttemptClosed { trade } => attempt_closed(order, &trade, now),
     }
 }
 
@@ -380,26 +387,25 @@ fn opened(order: &Order, attempt: Attempt, now: UnixMillis) -> Result<Step, Refu
         State::Paid { .. } => return Err(Refused::AlreadyPaid),
         State::Closing { .. } | State::Closed { .. } => return Err(Refused::AlreadyClosed),
     }
-    if let Some(known) = order.attempt(&attempt.out_trade_no) {
+    if let Some(known) = order.attempt(&attempt.trade()) {
         return if *known == attempt { Ok(Step::unchanged(order)) } else { Err(Refused::AttemptExists) };
     }
-    let mut effects =
-        vec![Effect::Query { out_trade_no: attempt.out_trade_no.clone(), due: now.plus(FIRST_QUERY_MS) }];
+    let mut effects = vec![Effect::Query { trade: attempt.trade(), due: now.plus(FIRST_QUERY_MS) }];
     // The code this one replaces is no longer shown; close it so that it cannot be paid beside the new one.
     effects.extend(
         order
             .attempts
             .iter()
             .filter(|old| old.scene == attempt.scene && old.is_open())
-            .map(|old| Effect::Close { out_trade_no: old.out_trade_no.clone() }),
+            .map(|old| Effect::Close { trade: old.trade() }),
     );
     let mut next = order.clone();
     next.attempts.push(attempt);
     Ok(Step { order: next, effects })
 }
 
-fn ready(order: &Order, out_trade_no: &OutTradeNo, code: Code) -> Result<Step, Refused> {
-    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+fn ready(order: &Order, trade: &TradeId, code: Code) -> Result<Step, Refused> {
+    let attempt = order.attempt(trade).ok_or(Refused::UnknownAttempt)?;
     match attempt.state {
         AttemptState::Opening => {}
         // The first code stays: a repeated call gives another one for the same trade, both are payable.
@@ -408,22 +414,22 @@ fn ready(order: &Order, out_trade_no: &OutTradeNo, code: Code) -> Result<Step, R
         }
     }
     let mut step = Step::unchanged(order);
-    step.order.set_attempt(out_trade_no, AttemptState::Ready(code));
+    step.order.set_attempt(trade, AttemptState::Ready(code));
     match order.state {
         State::Pending => {}
         // It became payable after the order stopped being so.
         State::Closing { .. } | State::Paid { .. } | State::Closed { .. } => {
-            step.effects.push(Effect::Close { out_trade_no: out_trade_no.clone() });
+            step.effects.push(Effect::Close { trade: trade.clone() });
         }
     }
     Ok(step)
 }
 
-fn refused(order: &Order, out_trade_no: &OutTradeNo, code: String) -> Result<Step, Refused> {
-    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+fn refused(order: &Order, trade: &TradeId, code: String) -> Result<Step, Refused> {
+    let attempt = order.attempt(trade).ok_or(Refused::UnknownAttempt)?;
     let mut step = Step::unchanged(order);
     match attempt.state {
-        AttemptState::Opening => step.order.set_attempt(out_trade_no, AttemptState::Refused { code }),
+        AttemptState::Opening => step.order.set_attempt(trade, AttemptState::Refused { code }),
         AttemptState::Ready(_) | AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid => {
         }
     }
@@ -431,7 +437,7 @@ fn refused(order: &Order, out_trade_no: &OutTradeNo, code: String) -> Result<Ste
 }
 
 fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
-    order.attempt(&payment.out_trade_no).ok_or(Refused::UnknownAttempt)?;
+    order.attempt(&payment.trade).ok_or(Refused::UnknownAttempt)?;
     if order.knows(&payment) {
         return Ok(Step::unchanged(order));
     }
@@ -442,13 +448,13 @@ fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
         step.effects.push(Effect::Webhook(WebhookKind::PaymentMismatch));
         return Ok(step);
     }
-    step.order.set_attempt(&payment.out_trade_no, AttemptState::Paid);
+    step.order.set_attempt(&payment.trade, AttemptState::Paid);
     match order.state {
         State::Pending | State::Closing { .. } => {
-            let siblings = step.order.open_numbers().cloned().collect::<Vec<_>>();
+            let siblings = step.order.open_trades().collect::<Vec<_>>();
             step.order.state = State::Paid { payment };
             step.effects.push(Effect::Webhook(WebhookKind::OrderPaid));
-            step.effects.extend(siblings.into_iter().map(|out_trade_no| Effect::Close { out_trade_no }));
+            step.effects.extend(siblings.into_iter().map(|trade| Effect::Close { trade }));
         }
         State::Paid { .. } => {
             step.order.anomalies.push(Anomaly { kind: AnomalyKind::Duplicate, payment });
@@ -473,29 +479,26 @@ fn close_asked(order: &Order, cause: CloseCause, now: UnixMillis) -> Result<Step
     }
     let mut step = Step::unchanged(order);
     step.order.state = State::Closing { cause };
-    step.effects = order
-        .open_numbers()
-        .map(|out_trade_no| Effect::Close { out_trade_no: out_trade_no.clone() })
-        .collect();
+    step.effects = order.open_trades().map(|trade| Effect::Close { trade }).collect();
     finish_closing(step, now)
 }
 
-fn attempt_closed(order: &Order, out_trade_no: &OutTradeNo, now: UnixMillis) -> Result<Step, Refused> {
-    let attempt = order.attempt(out_trade_no).ok_or(Refused::UnknownAttempt)?;
+fn attempt_closed(order: &Order, trade: &TradeId, now: UnixMillis) -> Result<Step, Refused> {
+    let attempt = order.attempt(trade).ok_or(Refused::UnknownAttempt)?;
     match attempt.state {
         AttemptState::Opening | AttemptState::Ready(_) => {}
         AttemptState::Refused { .. } | AttemptState::Closed => return Ok(Step::unchanged(order)),
         AttemptState::Paid => return Err(Refused::AttemptPaid),
     }
     let mut step = Step::unchanged(order);
-    step.order.set_attempt(out_trade_no, AttemptState::Closed);
+    step.order.set_attempt(trade, AttemptState::Closed);
     finish_closing(step, now)
 }
 
 /// A closing order with no open attempt left is closed.
 fn finish_closing(mut step: Step, now: UnixMillis) -> Result<Step, Refused> {
     if let State::Closing { cause } = step.order.state
-        && step.order.open_numbers().next().is_none()
+        && step.order.open_trades().next().is_none()
     {
         step.order.bump()?;
         step.order.state = State::Closed { at: now, cause };

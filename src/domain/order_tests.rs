@@ -8,14 +8,15 @@ const CREATED: UnixMillis = UnixMillis(1_000_000);
 const EXPIRES: UnixMillis = UnixMillis(2_000_000);
 const LATER: UnixMillis = UnixMillis(3_000_000);
 
-fn number(name: &str) -> OutTradeNo {
-    OutTradeNo::new(name).unwrap()
+/// `wx1` and `ali1` are both number 1, each at its gateway: the order's attempts must not mix them up.
+fn trade(name: &str) -> TradeId {
+    attempt(name).trade()
 }
 
 fn attempt(name: &str) -> Attempt {
     let scene = if name.starts_with("wx") { Scene::Native } else { Scene::QrCode };
     Attempt {
-        out_trade_no: number(name),
+        out_trade_no: OutTradeNo::new(name.trim_start_matches(char::is_alphabetic)).unwrap(),
         scene,
         account: "app:mch".to_owned(),
         request: "{}".to_owned(),
@@ -62,17 +63,16 @@ fn event(phrase: &str) -> (Event, UnixMillis) {
         ["open", name, "with", "other", "terms"] => {
             Event::Opened(Attempt { request: "{\"other\":1}".to_owned(), ..attempt(name) })
         }
-        ["ready", name] => Event::Ready { out_trade_no: number(name), code: code() },
-        ["refuse", name] => Event::Refused { out_trade_no: number(name), code: "NOAUTH".to_owned() },
-        ["closed", name] => Event::AttemptClosed { out_trade_no: number(name) },
+        ["ready", name] => Event::Ready { trade: trade(name), code: code() },
+        ["refuse", name] => Event::Refused { trade: trade(name), code: "NOAUTH".to_owned() },
+        ["closed", name] => Event::AttemptClosed { trade: trade(name) },
         ["close", "by", "merchant"] => Event::CloseAsked { cause: CloseCause::Merchant },
         ["close", "by", "time,", "early"] => {
             return (Event::CloseAsked { cause: CloseCause::Expired }, EXPIRES.plus(-1));
         }
         ["close", "by", "time"] => Event::CloseAsked { cause: CloseCause::Expired },
         ["money", name, fen, transaction] => Event::Money(Payment {
-            channel: attempt(name).scene.channel(),
-            out_trade_no: number(name),
+            trade: trade(name),
             transaction_id: TransactionId::new(*transaction).unwrap(),
             fee: Fen::new(fen.parse().unwrap()).unwrap(),
             paid_at: LATER,
@@ -129,8 +129,8 @@ fn name_of(order: &Order) -> String {
 fn effects_of(step: &Step) -> String {
     let words = step.effects.iter().map(|effect| match effect {
         Effect::Webhook(kind) => kind.to_string(),
-        Effect::Query { out_trade_no, .. } => format!("query {out_trade_no}"),
-        Effect::Close { out_trade_no } => format!("close {out_trade_no}"),
+        Effect::Query { trade, .. } => format!("query {}{}", trade.channel, trade.out_trade_no),
+        Effect::Close { trade } => format!("close {}{}", trade.channel, trade.out_trade_no),
     });
     words.collect::<Vec<_>>().join(", ")
 }

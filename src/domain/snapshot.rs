@@ -166,7 +166,7 @@ impl Private {
                 .iter()
                 .map(|anomaly| AnomalySnapshot {
                     kind: anomaly.kind,
-                    channel: anomaly.payment.channel,
+                    channel: anomaly.payment.trade.channel,
                     transaction_id: anomaly.payment.transaction_id.clone(),
                     fee: anomaly.payment.fee,
                     refund_state: None,
@@ -179,8 +179,8 @@ impl Private {
 impl PaymentSnapshot {
     fn of(payment: &Payment) -> Self {
         Self {
-            channel: payment.channel,
-            out_trade_no: payment.out_trade_no.clone(),
+            channel: payment.trade.channel,
+            out_trade_no: payment.trade.out_trade_no.clone(),
             transaction_id: payment.transaction_id.clone(),
             fee: payment.fee,
             paid_at: rfc3339(payment.paid_at),

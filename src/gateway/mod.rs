@@ -223,9 +223,6 @@ pub trait Merchant: Send + Sync {
     /// # Errors
     /// [`Fault`]; none of them may change anything but the audit log.
     fn decode_notice(&self, notice: &Request<Bytes>, now: UnixMillis) -> Result<Verified<Notice>, Fault>;
-
-    /// The answer to a notice in this protocol's words.
-    fn encode_ack(&self, ack: Ack) -> Response<Bytes>;
 }
 
 /// What our half asked, as the other half read it, with what it needs to answer.

@@ -11,6 +11,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::checkout::CheckoutError;
+use super::store::StoreError;
+
 /// A refusal, ready to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message(Language::En))]
@@ -167,6 +170,40 @@ impl Kind {
     /// The HTTP status.
     pub const fn status(self) -> StatusCode {
         self.row().status
+    }
+}
+
+impl From<CheckoutError> for ApiError {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::NotFound => Self::new(Kind::OrderNotFound),
+            CheckoutError::AlreadyPaid => Self::new(Kind::OrderPaid),
+            CheckoutError::AlreadyClosed => Self::new(Kind::OrderClosed),
+            CheckoutError::Different(field) => Self::different(field),
+            CheckoutError::NotConfigured(channel) => {
+                Self::new(Kind::ChannelNotConfigured).with(channel.as_str())
+            }
+            CheckoutError::GatewayRefused { code, message, .. } => Self::gateway_refused(&code, &message),
+            CheckoutError::GatewayUnavailable { channel, reason } => {
+                tracing::warn!(%channel, %reason, "a gateway is unavailable");
+                Self::new(Kind::GatewayUnavailable)
+            }
+            CheckoutError::Store(error) => error.into(),
+            CheckoutError::Internal(what) => {
+                tracing::error!(%what, "internal error");
+                Self::new(Kind::Internal)
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store said no");
+        match error {
+            StoreError::Unavailable(_) => Self::new(Kind::StoreUnavailable),
+            StoreError::Inconsistent { .. } => Self::new(Kind::Internal),
+        }
     }
 }
 

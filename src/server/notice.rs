@@ -1,1 +1,144 @@
-//! To be written.
+//! Gateway -> us: choose whose keys to try, verify, apply, and only then acknowledge. Never answers
+//! success before the commit; every failure is answered so that the gateway comes again.
+
+use std::sync::Arc;
+
+use axum::extract::{Request as AxumRequest, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::Request;
+
+use super::checkout::{Checkout, CheckoutError, event_of};
+use super::json::read_body;
+use super::merchants::Member;
+use super::store::{Find, InboxRow, Verdict};
+use crate::domain::id::{Channel, TradeId};
+use crate::gateway::{Ack, Fault, Notice, Verified, alipay, wechat_v2};
+
+/// `POST /rest/pub/wx/pay_notify`.
+pub async fn wx(State(checkout): State<Checkout>, request: AxumRequest) -> Response {
+    receive(checkout, Channel::Wx, request).await
+}
+
+/// `POST /rest/pub/ali/pay_notify`.
+pub async fn ali(State(checkout): State<Checkout>, request: AxumRequest) -> Response {
+    receive(checkout, Channel::Ali, request).await
+}
+
+async fn receive(checkout: Checkout, channel: Channel, request: AxumRequest) -> Response {
+    let (parts, body) = request.into_parts();
+    let bytes = match read_body(body).await {
+        Ok(bytes) => bytes,
+        Err(error) => return error.into_response(),
+    };
+    // In a task of its own: a gateway that hangs up must not leave a notice half applied.
+    let work = tokio::spawn(async move {
+        let notice = Request::from_parts(parts, bytes);
+        settle(&checkout, channel, &notice).await
+    });
+    let ack = work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a notice was not settled");
+        Ack::Failed
+    });
+    encode_ack(channel, ack)
+}
+
+/// The whole decision table of contract.md 4.
+async fn settle(checkout: &Checkout, channel: Channel, notice: &Request<Bytes>) -> Ack {
+    let (member, verified) = match verify(checkout, channel, notice) {
+        Ok(verified) => verified,
+        Err((verdict, fault)) => {
+            tracing::warn!(%channel, %fault, "a notice was not trusted");
+            record(checkout, channel, notice.body(), verdict, fault.to_string()).await;
+            return Ack::Failed;
+        }
+    };
+    match apply(checkout, channel, &member, verified, notice.body()).await {
+        Ok(ack) => ack,
+        Err(error) => {
+            tracing::error!(%channel, %error, "a trusted notice could not be applied");
+            Ack::Failed
+        }
+    }
+}
+
+/// Tries the keys of the merchants that have the account the notice names.
+fn verify(
+    checkout: &Checkout,
+    channel: Channel,
+    notice: &Request<Bytes>,
+) -> Result<(Arc<Member>, Verified<Notice>), (Verdict, Fault)> {
+    let identified = match channel {
+        Channel::Wx => wechat_v2::identify(notice.body()),
+        Channel::Ali => alipay::identify(notice.body()),
+    };
+    let (app, merchant) = identified.map_err(|fault| (Verdict::Untrusted, fault))?;
+    let account = format!("{app}:{merchant}");
+    let merchants = checkout.merchants();
+    let mut last = (Verdict::Foreign, Fault::ForeignAccount(account.clone()));
+    for member in merchants.by_account(channel, &account) {
+        let Some(half) = member.gateway(channel) else { continue };
+        match half.decode_notice(notice, checkout.now()) {
+            Ok(verified) => return Ok((member.clone(), verified)),
+            Err(fault) => last = (Verdict::Untrusted, fault),
+        }
+    }
+    Err(last)
+}
+
+async fn apply(
+    checkout: &Checkout,
+    channel: Channel,
+    member: &Member,
+    verified: Verified<Notice>,
+    raw: &Bytes,
+) -> Result<Ack, CheckoutError> {
+    let Notice { out_trade_no, delivery_id, trade } = verified.into_inner();
+    let row = InboxRow {
+        channel,
+        merchant: Some(member.config.id.clone()),
+        verdict: Verdict::Applied,
+        out_trade_no: Some(out_trade_no.clone()),
+        delivery_id,
+        note: None,
+        raw: raw.to_vec(),
+    };
+    let account = member.gateway(channel).map(|half| half.account().to_owned()).unwrap_or_default();
+    let trade_id = TradeId { channel, out_trade_no };
+    let by = Find::Trade { account, trade: trade_id.clone() };
+    let Some(order) = checkout.find(by).await? else {
+        tracing::error!(trade = %trade_id, "a trusted notice names a trade that is not ours");
+        let row = InboxRow { verdict: Verdict::Unmatched, ..row };
+        checkout.store().record_notice(row, checkout.now()).await?;
+        return Ok(Ack::Failed);
+    };
+    match event_of(&trade_id, &trade) {
+        // Refused by name: it contradicts what is settled, is recorded, and will not be otherwise later.
+        Some(event) => drop(checkout.apply(order.id, event, Some(row)).await?),
+        None => checkout.store().record_notice(row, checkout.now()).await?,
+    }
+    Ok(Ack::Accepted)
+}
+
+async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Verdict, note: String) {
+    let row = InboxRow {
+        channel,
+        merchant: None,
+        verdict,
+        out_trade_no: None,
+        delivery_id: None,
+        note: Some(note),
+        raw: raw.to_vec(),
+    };
+    if let Err(error) = checkout.store().record_notice(row, checkout.now()).await {
+        tracing::error!(%error, "an untrusted notice was not recorded");
+    }
+}
+
+fn encode_ack(channel: Channel, ack: Ack) -> Response {
+    let reply = match channel {
+        Channel::Wx => wechat_v2::encode_ack(ack),
+        Channel::Ali => alipay::encode_ack(ack),
+    };
+    reply.map(axum::body::Body::from)
+}

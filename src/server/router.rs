@@ -1,1 +1,78 @@
-//! To be written.
+//! Every route of the service, by who calls it. Never holds a rule: handlers live in `api`, `notice`
+//! and `pages`.
+
+use axum::Router;
+use axum::extract::{FromRef, Path, RawQuery, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::checkout::{Checkout, CheckoutError};
+use super::error::{self, ApiError, Kind};
+use super::store::Find;
+use super::{api, notice, pages};
+use crate::domain::id::{OrderKey, OrderNumber, OrderType};
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct App {
+    /// The service.
+    pub checkout: Checkout,
+}
+
+impl FromRef<App> for Checkout {
+    fn from_ref(app: &App) -> Self {
+        app.checkout.clone()
+    }
+}
+
+/// The public face of the service.
+pub fn service(app: App) -> Router {
+    Router::new()
+        // The mall.
+        .merge(api::routes(&app.checkout))
+        // The gateways.
+        .route("/rest/pub/wx/pay_notify", post(notice::wx))
+        .route("/rest/pub/ali/pay_notify", post(notice::ali))
+        // Shoppers.
+        .merge(pages::routes())
+        .route("/app/payment/wpay/{order_number}", get(wpay))
+        // Operations.
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .fallback(async || ApiError::unknown_route())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(axum::middleware::from_fn(error::localize))
+        .layer(CatchPanicLayer::custom(|_| ApiError::new(Kind::Internal).into_response()))
+        .with_state(app)
+}
+
+async fn ready(State(checkout): State<Checkout>) -> Response {
+    match checkout.store().ready().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// `GET /app/payment/wpay/{order_number}`: on to the checkout page. The number can be guessed, so it
+/// leads to page rights only.
+async fn wpay(
+    State(checkout): State<Checkout>,
+    Path(number): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query.unwrap_or_default();
+    let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "order_type");
+    let order_type: OrderType = wanted
+        .map_or(Ok(OrderType::Order), |(_, word)| word.parse())
+        .map_err(|error| ApiError::invalid("order_type", error))?;
+    let number = OrderNumber::new(number).map_err(|error| ApiError::invalid("order_number", error))?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let member = checkout.merchants().by_host(host).cloned().ok_or(CheckoutError::NotFound)?;
+    let key = OrderKey { merchant: member.config.id.clone(), order_type, number };
+    let order = checkout.find(Find::Key(key)).await?.ok_or(CheckoutError::NotFound)?;
+    let found = Redirect::to(&checkout.checkout_url(&order.key)).into_response();
+    Ok((StatusCode::FOUND, [(header::CACHE_CONTROL, "no-store")], found).into_response())
+}

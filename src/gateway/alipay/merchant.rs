@@ -213,11 +213,11 @@ impl Merchant for Alipay {
         let delivery_id = get(&params, "notify_id").map(clip);
         Ok(Verified(Notice { out_trade_no, delivery_id, trade: told(&params)? }))
     }
+}
 
-    fn encode_ack(&self, ack: Ack) -> Response<Bytes> {
-        // Exactly these bytes (gateways.md 4.5); anything but `success` brings the notice again.
-        answer("text/plain", if ack == Ack::Accepted { "success" } else { "failure" })
-    }
+/// The answer to a notice: exactly these bytes (gateways.md 4.5); anything but `success` brings it again.
+pub fn encode_ack(ack: Ack) -> Response<Bytes> {
+    answer("text/plain", if ack == Ack::Accepted { "success" } else { "failure" })
 }
 
 /// The members of an answer, each value as the very text that was sent.

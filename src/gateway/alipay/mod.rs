@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 pub use self::gateway::{AlipayGateway, GatewayConfig};
-pub use self::merchant::{Alipay, Config};
+pub use self::merchant::{Alipay, Config, encode_ack};
 use super::keys::PrivateKey;
 use super::{Fault, truncate_bytes, untitled, whole_second};
 use crate::domain::id::{Scene, UnixMillis};

@@ -168,19 +168,6 @@ impl Merchant for WechatV2 {
         let out_trade_no = paid.out_trade_no.clone();
         Ok(Verified(Notice { out_trade_no, delivery_id: None, trade: Trade::Paid(paid) }))
     }
-
-    fn encode_ack(&self, ack: Ack) -> Response<Bytes> {
-        // Word for word (gateways.md 1.6), HTTP 200 for both.
-        let body = match ack {
-            Ack::Accepted => {
-                "<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
-            }
-            Ack::Failed => {
-                "<xml><return_code><![CDATA[FAIL]]></return_code><return_msg><![CDATA[ERROR]]></return_msg></xml>"
-            }
-        };
-        answer("text/xml; charset=utf-8", body)
-    }
 }
 
 /// A signed business failure (gateways.md 1.2, 1.5). Codes are written with and without `_` in the wild.
@@ -234,4 +221,17 @@ fn paid(fields: &Fields) -> Result<Paid, Fault> {
         total: total.ok_or_else(|| wrong("total_fee"))?,
         paid_at: time::parse_compact(need(fields, "time_end")?).ok_or_else(|| wrong("time_end"))?,
     })
+}
+
+/// The answer to a notice, word for word (gateways.md 1.6), with HTTP 200 also for a failure.
+pub fn encode_ack(ack: Ack) -> Response<Bytes> {
+    let body = match ack {
+        Ack::Accepted => {
+            "<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
+        }
+        Ack::Failed => {
+            "<xml><return_code><![CDATA[FAIL]]></return_code><return_msg><![CDATA[ERROR]]></return_msg></xml>"
+        }
+    };
+    answer("text/xml; charset=utf-8", body)
 }

@@ -14,7 +14,7 @@ use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
 pub use self::gateway::{GatewayConfig, WechatV2Gateway};
-pub use self::merchant::{Config, WechatV2};
+pub use self::merchant::{Config, WechatV2, encode_ack};
 use super::keys::{Secret, same};
 use super::xml::{self, XmlError};
 use super::{Fault, Stamp, truncate_bytes, untitled, whole_second};

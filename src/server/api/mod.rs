@@ -1,1 +1,55 @@
-//! To be written.
+//! The mall's API under `/rest/` (contract.md 4 and 5), one file a resource. Never touches the store or
+//! a gateway: everything goes through `Checkout`.
+
+mod auth;
+mod events;
+mod orders;
+mod push;
+
+use axum::Router;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::checkout::Checkout;
+use super::router::App;
+
+/// Every route a mall calls.
+pub fn routes(checkout: &Checkout) -> Router<App> {
+    let shared = Router::new()
+        .route("/rest/wx/push_order", post(push::wx))
+        .route("/rest/ali/push_order", post(push::ali))
+        .route("/rest/orders/{order_type}/{order_number}", get(orders::read))
+        .layer(cors(checkout.clone()));
+    Router::new()
+        .route("/rest/orders", post(orders::create).get(orders::list))
+        .route("/rest/orders/{order_type}/{order_number}/close", post(orders::close))
+        .route("/rest/events", get(events::list))
+        .merge(shared)
+}
+
+/// Front ends of the origins that some merchant names may push and read orders; without cookies.
+fn cors(checkout: Checkout) -> CorsLayer {
+    let named = move |origin: &HeaderValue| {
+        let Ok(origin) = origin.to_str() else { return false };
+        checkout.merchants().iter().any(|member| member.config.allowed_origins.iter().any(|o| o == origin))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _| named(origin)))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .max_age(core::time::Duration::from_mins(10))
+}
+
+/// `{"status_code":0,"data":…}`, never cached.
+fn ok<T: Serialize>(status: StatusCode, data: T) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<T> {
+        status_code: u32,
+        data: T,
+    }
+    let body = Json(Envelope { status_code: 0, data });
+    (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+}

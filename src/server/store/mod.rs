@@ -7,7 +7,7 @@ mod writer;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::id::{Channel, MerchantId, OrderKey, OutTradeNo, Scene, UnixMillis};
+use crate::domain::id::{Channel, MerchantId, OrderKey, OutTradeNo, Scene, TradeId, UnixMillis};
 use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
 
 /// Why storage did not do what was asked. Nothing was changed, unless it says otherwise.
@@ -54,12 +54,10 @@ pub enum Find {
     Page([u8; 32]),
     /// By one of its attempts.
     Trade {
-        /// Which gateway.
-        channel: Channel,
-        /// Which account there.
+        /// Which account at its gateway.
         account: String,
-        /// Which number there.
-        out_trade_no: OutTradeNo,
+        /// Gateway and number.
+        trade: TradeId,
     },
 }
 
@@ -81,8 +79,8 @@ pub struct NewAttempt {
 pub struct Opened {
     /// The order with the attempt.
     pub order: Order,
-    /// The attempt's number.
-    pub out_trade_no: OutTradeNo,
+    /// The attempt.
+    pub trade: TradeId,
 }
 
 /// What came of an event.
@@ -134,9 +132,9 @@ crate::domain::id::word_enum!(
     TaskKind {
         /// Send an event to the mall; subject: the event's id.
         Webhook = "webhook",
-        /// Ask a gateway about an attempt; subject: its number.
+        /// Ask a gateway about an attempt; subject: its [`TradeId`].
         Query = "query",
-        /// Query, close, query an attempt; subject: its number.
+        /// Query, close, query an attempt; subject: its [`TradeId`].
         Close = "close",
         /// Close the order if its time is up; no subject.
         Expire = "expire",

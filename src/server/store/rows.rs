@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{NewOrder, StoreError, TaskKind};
 use crate::domain::id::{
-    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutTradeNo, Scene, Title, TransactionId,
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutTradeNo, Scene, Title, TradeId, TransactionId,
     UnixMillis,
 };
 use crate::domain::money::Fen;
@@ -159,8 +159,10 @@ fn load_payments(
     while let Some(row) = rows.next()? {
         let r = Reader { row, table: "payments" };
         let payment = Payment {
-            channel: r.word::<Channel>("channel")?,
-            out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+            trade: TradeId {
+                channel: r.word::<Channel>("channel")?,
+                out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+            },
             transaction_id: r.text("transaction_id", TransactionId::new)?,
             fee: r.fen("fee")?,
             paid_at: UnixMillis(r.get("paid_at")?),
@@ -263,19 +265,20 @@ fn save_attempts(connection: &Connection, before: &Order, order: &Order) -> Resu
             AttemptState::Closed => ("closed", None, None),
             AttemptState::Paid => ("paid", None, None),
         };
-        match before.attempt(&attempt.out_trade_no) {
+        match before.attempt(&attempt.trade()) {
             Some(old) if old == attempt => {}
             Some(_) => {
                 let changed = connection
                     .prepare_cached(
                         "UPDATE attempts SET state = ?1, code = coalesce(?2, code), refused_code = ?3 \
-                         WHERE order_id = ?4 AND out_trade_no = ?5 AND account = ?6",
+                         WHERE order_id = ?4 AND channel = ?5 AND out_trade_no = ?6 AND account = ?7",
                     )?
                     .execute(params![
                         word,
                         code,
                         refused,
                         order.id.0,
+                        attempt.scene.channel().as_str(),
                         attempt.out_trade_no.as_str(),
                         attempt.account
                     ])?;
@@ -320,7 +323,7 @@ fn insert_payment(
     kind: &str,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let account = order.attempt(&payment.out_trade_no).map_or("", |attempt| attempt.account.as_str());
+    let account = order.attempt(&payment.trade).map_or("", |attempt| attempt.account.as_str());
     connection
         .prepare_cached(
             "INSERT INTO payments (order_id, merchant_id, channel, account, out_trade_no, transaction_id, \
@@ -329,9 +332,9 @@ fn insert_payment(
         .execute(params![
             order.id.0,
             order.key.merchant.as_str(),
-            payment.channel.as_str(),
+            payment.trade.channel.as_str(),
             account,
-            payment.out_trade_no.as_str(),
+            payment.trade.out_trade_no.as_str(),
             payment.transaction_id.as_str(),
             kind,
             payment.fee.get(),
@@ -354,11 +357,11 @@ fn save_effect(
             let event_id = insert_event(connection, order, *kind, instance, now)?;
             insert_task(connection, TaskKind::Webhook, merchant, order.id.0, &event_id, now)
         }
-        Effect::Query { out_trade_no, due } => {
-            insert_task(connection, TaskKind::Query, merchant, order.id.0, out_trade_no.as_str(), *due)
+        Effect::Query { trade, due } => {
+            insert_task(connection, TaskKind::Query, merchant, order.id.0, &trade.to_string(), *due)
         }
-        Effect::Close { out_trade_no } => {
-            insert_task(connection, TaskKind::Close, merchant, order.id.0, out_trade_no.as_str(), now)
+        Effect::Close { trade } => {
+            insert_task(connection, TaskKind::Close, merchant, order.id.0, &trade.to_string(), now)
         }
     }
 }

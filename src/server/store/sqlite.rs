@@ -198,13 +198,13 @@ impl Store for SqliteStore {
                     Value::Text(key.number.into()),
                 ],
             ),
-            Find::Trade { channel, account, out_trade_no } => (
+            Find::Trade { account, trade } => (
                 "WHERE id = (SELECT order_id FROM attempts \
                  WHERE channel = ?1 AND account = ?2 AND out_trade_no = ?3)",
                 vec![
-                    Value::Text(channel.to_string()),
+                    Value::Text(trade.channel.to_string()),
                     Value::Text(account),
-                    Value::Text(out_trade_no.into()),
+                    Value::Text(trade.out_trade_no.into()),
                 ],
             ),
         };
@@ -375,8 +375,8 @@ fn open_attempt(
     if before.state == State::Pending
         && let Some(live) = before.live_attempt(scene, &account, now)
     {
-        let out_trade_no = live.out_trade_no.clone();
-        return Ok(Ok(Opened { order: before, out_trade_no }));
+        let trade = live.trade();
+        return Ok(Ok(Opened { order: before, trade }));
     }
     let channel = scene.channel();
     let used = before.attempts.iter().filter(|attempt| attempt.scene.channel() == channel).count();
@@ -394,7 +394,7 @@ fn open_attempt(
         n = n.saturating_add(1);
     };
     let attempt = Attempt {
-        out_trade_no: number.clone(),
+        out_trade_no: number,
         scene,
         account,
         request,
@@ -402,10 +402,11 @@ fn open_attempt(
         expires_at,
         state: AttemptState::Opening,
     };
+    let trade = attempt.trade();
     match advance(&before, Event::Opened(attempt), now) {
         Ok(step) => {
             save_step(connection, &before, &step, instance, now)?;
-            Ok(Ok(Opened { order: step.order, out_trade_no: number }))
+            Ok(Ok(Opened { order: step.order, trade }))
         }
         Err(refused) => Ok(Err(refused)),
     }

@@ -1,0 +1,179 @@
+//! What the gateways say about an attempt: query, confirm, close. Never assumes: an unknown outcome is
+//! asked again with the same number, and every answer goes through `apply`.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Checkout, CheckoutError};
+use crate::domain::id::{Channel, TradeId};
+use crate::domain::order::{Attempt, Event, Order, OrderId, Payment};
+use crate::gateway::{Call, Fault, Outgoing, Reply, Retry, Stamp, Trade};
+use crate::runtime::clock::Clock;
+use crate::runtime::random;
+use crate::runtime::transport::SendError;
+use crate::server::store::Find;
+
+/// A shopper's "I have paid" asks the gateway at most this often per order.
+const CONFIRM_INTERVAL_MS: i64 = 1_000;
+
+/// What a call to a gateway can end in.
+pub(super) enum CallError {
+    Fault(Fault),
+    Send(SendError),
+    Other(CheckoutError),
+}
+
+impl CallError {
+    pub(super) fn unavailable(self, channel: Channel) -> CheckoutError {
+        let reason = match self {
+            Self::Fault(Fault::Refused { code, message, retry: Retry::Never }) => {
+                return CheckoutError::GatewayRefused { channel, code, message };
+            }
+            Self::Fault(fault) => fault.to_string(),
+            Self::Send(error) => error.to_string(),
+            Self::Other(error) => return error,
+        };
+        CheckoutError::GatewayUnavailable { channel, reason }
+    }
+}
+
+impl Checkout {
+    /// Asks the gateways about every open attempt of an order: a shopper says it is paid.
+    ///
+    /// # Errors
+    /// [`CheckoutError`]; an unreachable gateway is one only if no other attempt could be asked.
+    pub async fn confirm(&self, id: OrderId) -> Result<Arc<Order>, CheckoutError> {
+        let mut order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
+        if !self.may_confirm(id) {
+            return Ok(order);
+        }
+        let mut failure = None;
+        for attempt in order.attempts.clone().iter().filter(|attempt| attempt.is_open()) {
+            match self.query(id, attempt.trade()).await {
+                Ok(asked) => order = asked,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if order.payment().is_none() => Err(error),
+            _ => Ok(order),
+        }
+    }
+
+    /// Asks the gateway about one attempt and applies what it says. Parallel askers share one call.
+    ///
+    /// # Errors
+    /// [`CheckoutError`].
+    pub async fn query(&self, id: OrderId, trade: TradeId) -> Result<Arc<Order>, CheckoutError> {
+        let lost = Err(CheckoutError::Internal("the query was lost".to_owned()));
+        let this = self.clone();
+        let key = (id, trade.clone());
+        let work = async move { Ok(this.ask(id, &trade).await?.0) };
+        self.inner.queries.join(key, lost, work).await
+    }
+
+    /// Query, close, query: the end of one attempt. `Ok(false)`: not yet, try again later.
+    ///
+    /// # Errors
+    /// [`CheckoutError`].
+    pub async fn close_attempt(&self, id: OrderId, trade: &TradeId) -> Result<bool, CheckoutError> {
+        let (order, standing) = self.ask(id, trade).await?;
+        let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
+        if !attempt.is_open() {
+            return Ok(true);
+        }
+        let channel = attempt.scene.channel();
+        let gone = match standing {
+            // Alipay knows no trade before the scan: there is nothing to close, and money that comes all
+            // the same is recorded as late. At WeChat a creation may still be on its way.
+            Some(Trade::Absent) => channel == Channel::Ali || self.now().since(attempt.opened_at) > 60_000,
+            Some(Trade::Waiting) => {
+                let call = Call::Close { out_trade_no: trade.out_trade_no.clone() };
+                match self.call(&order, channel, &call).await {
+                    Ok(Reply::Closed) => {
+                        // The shopper can pay between the query and the close.
+                        let (_, after) = self.ask(id, trade).await?;
+                        matches!(after, Some(Trade::Closed | Trade::Absent))
+                    }
+                    Ok(_) | Err(CallError::Fault(_) | CallError::Send(_)) => false,
+                    Err(CallError::Other(error)) => return Err(error),
+                }
+            }
+            Some(Trade::Paid(_) | Trade::Closed) | None => false,
+        };
+        if gone {
+            let event = Event::AttemptClosed { trade: trade.clone() };
+            self.apply(id, event, None).await?;
+        }
+        let order = self.reread(id).await?;
+        Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
+    }
+
+    /// Asks about one attempt and applies the answer. `None`: the order knows no open attempt of it.
+    async fn ask(&self, id: OrderId, trade: &TradeId) -> Result<(Arc<Order>, Option<Trade>), CheckoutError> {
+        let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
+        let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
+        if !attempt.is_open() {
+            return Ok((order, None));
+        }
+        let channel = attempt.scene.channel();
+        let call = Call::Query { out_trade_no: trade.out_trade_no.clone() };
+        let standing = match self.call(&order, channel, &call).await {
+            Ok(Reply::Trade(standing)) => standing,
+            Ok(reply) => return Err(CheckoutError::Internal(format!("not an answer to a query: {reply:?}"))),
+            Err(error) => return Err(error.unavailable(channel)),
+        };
+        let order = match event_of(trade, &standing) {
+            Some(event) => self.apply(id, event, None).await?.0,
+            None => order,
+        };
+        Ok((order, Some(standing)))
+    }
+
+    pub(super) async fn call(
+        &self,
+        order: &Order,
+        channel: Channel,
+        call: &Call,
+    ) -> Result<Reply, CallError> {
+        let member = self.member(&order.key.merchant).map_err(CallError::Other)?;
+        let half = member.gateway(channel).ok_or(CallError::Other(CheckoutError::NotConfigured(channel)))?;
+        let nonce = random::base62(32)
+            .map_err(|error| CallError::Other(CheckoutError::Internal(error.to_string())))?;
+        // Stamps inside signatures are real, also in a demo whose business time was moved ahead.
+        let stamp = Stamp { now: Clock::real(), nonce };
+        match half.encode_call(call, &stamp).map_err(CallError::Fault)? {
+            Outgoing::Local(reply) => Ok(reply),
+            Outgoing::Send(request) => {
+                let reply = self.inner.transport.send(request).await.map_err(CallError::Send)?;
+                half.decode_reply(call, &reply).map_err(CallError::Fault)
+            }
+        }
+    }
+
+    fn may_confirm(&self, id: OrderId) -> bool {
+        let now = self.now();
+        let mut confirmed = self.inner.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.retain(|_, at| now.since(*at) < CONFIRM_INTERVAL_MS);
+        match confirmed.entry(id) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(now);
+                true
+            }
+        }
+    }
+}
+
+/// The event that a trade's standing is, whether a notice or a query tells it: both meet in one key.
+pub fn event_of(trade: &TradeId, standing: &Trade) -> Option<Event> {
+    match standing {
+        Trade::Waiting | Trade::Absent => None,
+        Trade::Closed => Some(Event::AttemptClosed { trade: trade.clone() }),
+        Trade::Paid(paid) => Some(Event::Money(Payment {
+            trade: trade.clone(),
+            transaction_id: paid.transaction_id.clone(),
+            fee: paid.total,
+            paid_at: paid.paid_at,
+        })),
+    }
+}

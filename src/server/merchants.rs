@@ -1,0 +1,141 @@
+//! The merchants of the configuration, with our half of their gateways ready to use, and the ways to
+//! find one: by API key, by gateway account, by host. Never reads a file; `config` does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq as _;
+
+use super::capability;
+use super::config::{GatewaysConfig, MerchantConfig};
+use crate::domain::id::{Channel, MerchantId};
+use crate::gateway::Merchant;
+use crate::gateway::alipay::{self, Alipay};
+use crate::gateway::wechat_v2::{self, WechatV2};
+use crate::runtime::transport::{NoClient, Timeouts, Transport};
+
+/// One merchant, ready to work.
+pub struct Member {
+    /// As configured.
+    pub config: Arc<MerchantConfig>,
+    /// WeChat Pay, if configured.
+    pub wx: Option<Arc<WechatV2>>,
+    /// Alipay, if configured.
+    pub ali: Option<Arc<Alipay>>,
+    /// The way to the mall: webhooks and token checks. Private targets only as configured.
+    pub webhooks: Transport,
+}
+
+/// All merchants.
+#[derive(Default)]
+pub struct Merchants {
+    members: BTreeMap<MerchantId, Arc<Member>>,
+}
+
+impl Member {
+    fn new(config: &Arc<MerchantConfig>, gateways: &GatewaysConfig) -> Result<Self, NoClient> {
+        let wx = config.wechat.as_ref().map(|account| {
+            Arc::new(WechatV2::new(wechat_v2::Config {
+                app_id: account.app_id.clone(),
+                mch_id: account.mch_id.clone(),
+                key: account.api_v2_key.clone(),
+                sign_type: account.sign_type,
+                base_url: gateways.wechat_pay.clone(),
+            }))
+        });
+        let ali = config.alipay.as_ref().map(|account| {
+            Arc::new(Alipay::new(alipay::Config {
+                app_id: account.app_id.clone(),
+                seller_id: account.seller_id.clone(),
+                gateway_url: gateways.alipay.clone(),
+                app_key: account.app_private_key.clone(),
+                alipay_key: account.alipay_public_key.clone(),
+            }))
+        });
+        let webhooks = Transport::webhooks(&config.webhook_allow, Timeouts::WEBHOOKS)?;
+        Ok(Self { config: config.clone(), wx, ali, webhooks })
+    }
+
+    /// Our half of a gateway, if the merchant has it.
+    pub fn gateway(&self, channel: Channel) -> Option<&dyn Merchant> {
+        match channel {
+            Channel::Wx => self.wx.as_deref().map(|half| -> &dyn Merchant { half }),
+            Channel::Ali => self.ali.as_deref().map(|half| -> &dyn Merchant { half }),
+        }
+    }
+
+    /// The channels the merchant has, in the order they are offered.
+    pub fn channels(&self) -> Vec<Channel> {
+        Channel::ALL.iter().copied().filter(|channel| self.gateway(*channel).is_some()).collect()
+    }
+}
+
+impl Merchants {
+    /// Builds every merchant's gateways.
+    ///
+    /// # Errors
+    /// [`NoClient`] if no HTTP client can be made.
+    pub fn new(configs: &[Arc<MerchantConfig>], gateways: &GatewaysConfig) -> Result<Self, NoClient> {
+        let mut members = BTreeMap::new();
+        for config in configs {
+            members.insert(config.id.clone(), Arc::new(Member::new(config, gateways)?));
+        }
+        Ok(Self { members })
+    }
+
+    /// The merchant of that name.
+    pub fn get(&self, id: &MerchantId) -> Option<&Arc<Member>> {
+        self.members.get(id)
+    }
+
+    /// The merchant whose API key this is. Every key is compared, in constant time.
+    pub fn by_api_key(&self, key: &str) -> Option<&Arc<Member>> {
+        let hash = capability::hash(key);
+        let mut found = None;
+        for member in self.members.values() {
+            for known in &member.config.api_key_sha256 {
+                if bool::from(known.as_slice().ct_eq(&hash)) {
+                    found = Some(member);
+                }
+            }
+        }
+        found
+    }
+
+    /// The merchants that have this gateway account (`app_id:mch_id`); several may share one.
+    pub fn by_account<'a>(
+        &'a self,
+        channel: Channel,
+        account: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Member>> {
+        self.members
+            .values()
+            .filter(move |member| member.gateway(channel).is_some_and(|half| half.account() == account))
+    }
+
+    /// The merchant that an anonymous call to `host` (port ignored) means: the one that names the host,
+    /// or the only one there is.
+    pub fn by_host(&self, host: &str) -> Option<&Arc<Member>> {
+        let name = host_name(host);
+        let named = self.members.values().find(|member| {
+            member.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
+        });
+        named.or_else(|| {
+            let mut all = self.members.values();
+            all.next().filter(|_| all.next().is_none())
+        })
+    }
+
+    /// Every merchant, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.values()
+    }
+}
+
+/// The host without its port; brackets of an IPv6 address stay.
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}

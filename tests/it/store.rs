@@ -1,0 +1,226 @@
+//! The store's story, on a real file: what is created, pushed, paid and told stays so, once, also under
+//! parallel writers and after a restart. Never looks into tables.
+
+use std::sync::Arc;
+
+use shouyin::domain::id::{
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, Scene, Title, TradeId, TransactionId, UnixMillis,
+};
+use shouyin::domain::money::Fen;
+use shouyin::domain::order::{
+    AnomalyKind, CloseCause, Code, Event, Order, OrderId, Payment, Refused, State, Terms,
+};
+use shouyin::server::store::sqlite::SqliteStore;
+use shouyin::server::store::{
+    Find, InboxRow, NewAttempt, NewOrder, Store, StoreError, TaskKind, TaskOutcome, Verdict,
+};
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+fn new_order(number: &str) -> NewOrder {
+    let mut hash = [0; 32];
+    hash[..number.len()].copy_from_slice(number.as_bytes());
+    let mut page_hash = hash;
+    page_hash[31] = 1;
+    NewOrder {
+        key: OrderKey {
+            merchant: MerchantId::new("mall").unwrap(),
+            order_type: OrderType::Order,
+            number: OrderNumber::new(number).unwrap(),
+        },
+        terms: Terms {
+            title: Title::new("茶 🍵").unwrap(),
+            total: Fen::new(100).unwrap(),
+            expires_at: Some(NOW.plus(60_000)),
+            return_url: Some("https://mall.example/done".to_owned()),
+            buyer: None,
+            attach: Some("a".to_owned()),
+            locale: None,
+        },
+        token_hash: hash,
+        page_hash,
+    }
+}
+
+fn wanted(scene: Scene) -> NewAttempt {
+    NewAttempt {
+        scene,
+        account: "app:mch".to_owned(),
+        request: "{}".to_owned(),
+        expires_at: NOW.plus(50_000),
+    }
+}
+
+fn money(trade: &TradeId, transaction: &str, fen: i64) -> Event {
+    Event::Money(Payment {
+        trade: trade.clone(),
+        transaction_id: TransactionId::new(transaction).unwrap(),
+        fee: Fen::new(fen).unwrap(),
+        paid_at: NOW,
+    })
+}
+
+fn notice(trade: &TradeId) -> InboxRow {
+    InboxRow {
+        channel: Channel::Wx,
+        merchant: None,
+        verdict: Verdict::Applied,
+        out_trade_no: Some(trade.out_trade_no.clone()),
+        delivery_id: None,
+        note: None,
+        raw: b"<xml/>".to_vec(),
+    }
+}
+
+async fn pushed(store: &dyn Store, number: &str, scene: Scene) -> (Order, TradeId) {
+    let (order, _) = store.create_order(new_order(number), NOW).await.unwrap();
+    let opened = store.open_attempt(order.id, wanted(scene), NOW).await.unwrap().unwrap();
+    let code = Code { content: "code".to_owned(), prepay_id: Some("p".to_owned()) };
+    let ready = Event::Ready { trade: opened.trade.clone(), code };
+    let order = store.apply(order.id, ready, None, NOW).await.unwrap().order;
+    (order, opened.trade)
+}
+
+#[tokio::test]
+async fn an_order_is_created_once_and_found_by_each_of_its_names() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, created) = store.create_order(new_order("123456"), NOW).await.unwrap();
+    assert!(created);
+    let (again, created) = store.create_order(new_order("123456"), NOW.plus(5)).await.unwrap();
+    assert!(!created);
+    assert_eq!(again, order);
+    let (order, number) = pushed(&store, "123456", Scene::Native).await;
+    let new = new_order("123456");
+    let trade = Find::Trade { account: "app:mch".to_owned(), trade: number };
+    for by in [
+        Find::Id(order.id),
+        Find::Key(new.key),
+        Find::Token(new.token_hash),
+        Find::Page(new.page_hash),
+        trade,
+    ] {
+        assert_eq!(store.find(by).await.unwrap().as_ref(), Some(&order));
+    }
+    assert_eq!(store.find(Find::Token(new.page_hash)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn numbers_clash_only_into_the_next_suffix() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (first, number) = pushed(&store, "123456", Scene::Native).await;
+    assert_eq!(number.out_trade_no.as_str(), "123456");
+    let again = store.open_attempt(first.id, wanted(Scene::Native), NOW).await.unwrap().unwrap();
+    assert_eq!(again.trade, number, "a live attempt is used again");
+    let mut other = new_order("123456");
+    other.key.merchant = MerchantId::new("other-mall").unwrap();
+    (other.token_hash[31], other.page_hash[31]) = (2, 3);
+    let (other, _) = store.create_order(other, NOW).await.unwrap();
+    let opened = store.open_attempt(other.id, wanted(Scene::Native), NOW).await.unwrap().unwrap();
+    assert_eq!(opened.trade.out_trade_no.as_str(), "123456_o001", "the same account under two merchants");
+    let late = NOW.plus(45_000);
+    let renewed = store.open_attempt(first.id, wanted(Scene::Native), late).await.unwrap().unwrap();
+    assert_eq!(renewed.trade.out_trade_no.as_str(), "123456_o002", "an old code makes room for the next");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_parallel_notices_settle_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shouyin.db");
+    let store = Arc::new(SqliteStore::open(&path, "test").unwrap());
+    let (order, number) = pushed(store.as_ref(), "123456", Scene::Native).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (store, number) = (store.clone(), number.clone());
+        tasks.spawn(async move {
+            store.apply(order.id, money(&number, "T1", 100), Some(notice(&number)), NOW).await
+        });
+    }
+    while let Some(applied) = tasks.join_next().await {
+        assert_eq!(applied.unwrap().unwrap().outcome, Ok(()));
+    }
+    let merchant = MerchantId::new("mall").unwrap();
+    let events = store.events(merchant.clone(), 0, 100).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["order.paid"]);
+    let paid = store.find(Find::Id(order.id)).await.unwrap().unwrap();
+    assert_eq!((paid.version, paid.anomalies.len()), (2, 0));
+
+    // The same file after a restart, while a second process is refused.
+    assert!(matches!(SqliteStore::open(&path, "x"), Err(StoreError::Unavailable(_))));
+    drop(Arc::into_inner(store).unwrap());
+    let store = SqliteStore::open(&path, "another instance name").unwrap();
+    assert_eq!(store.find(Find::Id(order.id)).await.unwrap().unwrap(), paid);
+    let again = store.events(merchant, 0, 100).await.unwrap();
+    assert_eq!(again[0].event_id, events[0].event_id);
+    assert_eq!(again[0].body, events[0].body);
+}
+
+#[tokio::test]
+async fn money_of_the_wrong_kind_is_recorded_once_and_told() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    let (_, ali) = pushed(&store, "123456", Scene::QrCode).await;
+    for _ in 0..3 {
+        for event in [money(&wx, "T1", 99), money(&wx, "T1", 100), money(&ali, "T2", 100)] {
+            store.apply(order.id, event, None, NOW).await.unwrap();
+        }
+    }
+    let order = store.find(Find::Id(order.id)).await.unwrap().unwrap();
+    let kinds: Vec<_> = order.anomalies.iter().map(|anomaly| anomaly.kind).collect();
+    assert_eq!(kinds, [AnomalyKind::Mismatch, AnomalyKind::Duplicate]);
+    assert!(matches!(order.state, State::Paid { .. }));
+    let events = store.events(MerchantId::new("mall").unwrap(), 0, 100).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(told, ["payment.mismatch", "order.paid", "payment.duplicate"]);
+    let last: serde_json::Value = serde_json::from_slice(&events[2].body).unwrap();
+    assert_eq!(last["data"]["version"], 4);
+    assert_eq!(last["data"]["paid_fee"], 100);
+    assert_eq!(last["data"]["anomalies"][1]["kind"], "duplicate");
+}
+
+#[tokio::test]
+async fn a_refused_event_changes_nothing_and_its_batch_stands() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, number) = pushed(&store, "123456", Scene::Native).await;
+    let unknown: TradeId = "ali:123456".parse().unwrap();
+    let before = store.find(Find::Id(order.id)).await.unwrap();
+    let applied = store.apply(order.id, money(&unknown, "T", 100), None, NOW).await.unwrap();
+    assert_eq!(applied.outcome, Err(Refused::UnknownAttempt));
+    assert_eq!(store.find(Find::Id(order.id)).await.unwrap(), before);
+    let close = Event::CloseAsked { cause: CloseCause::Merchant };
+    let (good, bad, good_too) = tokio::join!(
+        store.apply(order.id, money(&number, "T1", 100), None, NOW),
+        store.apply(OrderId(999), close, None, NOW),
+        store.create_order(new_order("654321"), NOW),
+    );
+    assert!(matches!(good.unwrap().order.state, State::Paid { .. }));
+    assert!(matches!(bad, Err(StoreError::Inconsistent { .. })));
+    assert!(good_too.unwrap().1);
+}
+
+#[tokio::test]
+async fn tasks_are_leased_fenced_and_resumed() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, number) = pushed(&store, "123456", Scene::Native).await;
+    store.apply(order.id, money(&number, "T1", 100), None, NOW).await.unwrap();
+    let claimed = store.claim_tasks(NOW, 60_000, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|task| task.kind).collect::<Vec<_>>(), [TaskKind::Webhook]);
+    assert!(store.claim_tasks(NOW, 60_000, 10).await.unwrap().is_empty(), "leased to somebody");
+    let again = store.claim_tasks(NOW.plus(60_000), 60_000, 10).await.unwrap();
+    let webhook = again.into_iter().find(|task| task.kind == TaskKind::Webhook).unwrap();
+    assert_eq!(webhook.tries, 2, "the lease ran out");
+    let late = claimed.into_iter().next().unwrap();
+    store.finish_task(late, TaskOutcome::Done(None), NOW).await.unwrap();
+    let now = NOW.plus(130_000);
+    assert!(
+        store.claim_tasks(now, 1, 10).await.unwrap().iter().any(|task| task.kind == TaskKind::Webhook),
+        "a result after the lease ran out is fenced off"
+    );
+    store.resume(now).await.unwrap();
+    let resumed = store.claim_tasks(now, 60_000, 10).await.unwrap();
+    let kinds: Vec<_> = resumed.iter().map(|task| task.kind).collect();
+    assert_eq!(kinds.len(), 3, "webhook, query and expiry are all due: {kinds:?}");
+    for task in resumed {
+        store.finish_task(task, TaskOutcome::Done(None), now).await.unwrap();
+    }
+    assert!(store.claim_tasks(now.plus(600_000), 1, 10).await.unwrap().is_empty());
+}
