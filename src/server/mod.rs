@@ -12,6 +12,7 @@ pub mod hub;
 pub mod json;
 pub mod mall_tokens;
 pub mod merchants;
+pub mod logging;
 pub mod notice;
 pub mod pages;
 pub mod router;
