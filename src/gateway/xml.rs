@@ -92,6 +92,9 @@ struct Field {
 impl State {
     fn step(&mut self, event: Event<'_>, root: &str) -> Result<(), XmlError> {
         match event {
+            Event::Decl(_) if self.in_root || self.root_done => {
+                Err(XmlError::Forbidden("a second declaration"))
+            }
             Event::Decl(decl) => match decl.encoding() {
                 Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") => Ok(()),
                 Some(_) => Err(XmlError::NotUtf8),
@@ -230,6 +233,8 @@ mod tests {
         assert_eq!(fields("<xml><a>&e;</a></xml>"), Err(XmlError::Forbidden("an entity")));
         assert_eq!(fields("<xml><!-- x --></xml>"), Err(XmlError::Forbidden("a comment")));
         assert_eq!(fields("<xml><?php x?></xml>"), Err(XmlError::Forbidden("a processing instruction")));
+        let declared = fields("<xml><?xml version=\"1.0\"?></xml>");
+        assert_eq!(declared, Err(XmlError::Forbidden("a second declaration")));
         assert_eq!(fields("<xml><a>1</a><a>1</a></xml>"), Err(XmlError::Duplicate("a".to_owned())));
         assert_eq!(fields("<xml><a><b>1</b></a></xml>"), Err(XmlError::TooDeep));
         assert_eq!(fields(" "), Err(XmlError::Empty));

@@ -242,9 +242,9 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 while let Some((name, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
-                    // Which of two would be signed?
-                    if members.iter().any(|(member, _)| *member == name) {
-                        return Err(serde::de::Error::custom("a member stands twice"));
+                    // Which of two would be signed? And the real ones have two or three.
+                    if members.len() == 16 || members.iter().any(|(member, _)| *member == name) {
+                        return Err(serde::de::Error::custom("a member stands twice, or there are too many"));
                     }
                     members.push((name, value));
                 }

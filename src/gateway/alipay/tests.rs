@@ -357,10 +357,10 @@ fn a_notice_there_and_back() {
 
 #[test]
 fn acks_word_for_word() {
-    let accepted = merchant().encode_ack(Ack::Accepted);
+    let accepted = encode_ack(Ack::Accepted);
     assert_eq!(accepted.body(), "success");
     assert!(gateway().decode_ack(&accepted));
-    assert_eq!(merchant().encode_ack(Ack::Failed).body(), "failure");
+    assert_eq!(encode_ack(Ack::Failed).body(), "failure");
     for body in ["failure", "success\n", " success", "SUCCESS", "\u{feff}success"] {
         assert!(!gateway().decode_ack(&reply(body)), "{body:?}");
     }

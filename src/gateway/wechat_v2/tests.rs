@@ -280,13 +280,13 @@ fn a_notice_there_and_back() {
 
 #[test]
 fn acks_word_for_word() {
-    let accepted = merchant(SignType::Md5).encode_ack(Ack::Accepted);
+    let accepted = encode_ack(Ack::Accepted);
     assert_eq!(
         accepted.body(),
         "<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
     );
     assert!(gateway().decode_ack(&accepted));
-    let failed = merchant(SignType::Md5).encode_ack(Ack::Failed);
+    let failed = encode_ack(Ack::Failed);
     assert_eq!(failed.status(), 200);
     assert!(!gateway().decode_ack(&failed));
     assert!(!gateway().decode_ack(&reply("SUCCESS")));
