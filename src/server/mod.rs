@@ -2,6 +2,7 @@
 //! Read `checkout` first; `router` lists every route.
 
 pub mod api;
+pub mod assets;
 pub mod capability;
 pub mod checkout;
 pub mod cli;

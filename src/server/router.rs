@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::checkout::{Checkout, CheckoutError};
 use super::error::{self, ApiError, Kind};
 use super::store::Find;
-use super::{api, notice, pages};
+use super::{api, assets, notice, pages};
 use crate::domain::id::{OrderKey, OrderNumber, OrderType};
 
 /// What handlers share.
@@ -37,6 +37,7 @@ pub fn service(app: App) -> Router {
         .route("/rest/pub/ali/pay_notify", post(notice::ali))
         // Shoppers.
         .merge(pages::routes())
+        .merge(assets::routes())
         .route("/app/payment/wpay/{order_number}", get(wpay))
         // Operations.
         .route("/healthz", get(async || "ok\n"))
