@@ -50,11 +50,18 @@ export async function startDemo(options = {}) {
   return demo;
 }
 
+/** Starts the two gateways alone. Of a demo's methods those about the service do not work with it. */
+export async function startEmulator(options = {}) {
+  const emulator = new Demo({ ...options, command: 'emulator' });
+  await emulator.start();
+  return emulator;
+}
+
 class Demo {
-  constructor({ name = 'demo', webhookUrl, args = [] }) {
+  constructor({ name = 'demo', command = 'demo', webhookUrl }) {
     this.name = name;
+    this.command = command;
     this.webhookUrl = webhookUrl;
-    this.args = args;
     this.data = mkdtempSync(join(tmpdir(), 'shouyin-e2e-'));
   }
 
@@ -62,8 +69,10 @@ class Demo {
   async start() {
     this.ports ??= await freePorts(3);
     const [listen, emulator, control] = this.ports.map((port) => `127.0.0.1:${port}`);
-    const args = ['demo', '--data', this.data, '--listen', listen, '--emulator-listen', emulator,
-      '--control-listen', control, ...(this.webhookUrl ? ['--webhook-url', this.webhookUrl] : []), ...this.args];
+    const args = this.command === 'demo'
+      ? ['demo', '--data', this.data, '--listen', listen, '--emulator-listen', emulator, '--control-listen', control,
+        ...(this.webhookUrl ? ['--webhook-url', this.webhookUrl] : [])]
+      : ['emulator', '--data', this.data, '--listen', emulator, '--control-listen', control];
     mkdirSync(results, { recursive: true });
     this.logFile = join(results, `${this.name}.log`);
     const log = createWriteStream(this.logFile, { flags: 'a' });
@@ -81,7 +90,8 @@ class Demo {
     this.base = `http://${listen}`;
     await until(`the demo serves (see ${this.logFile})`, async () => {
       if (over) throw new Error(`the demo ended with ${JSON.stringify(over)}, see ${this.logFile}`);
-      return existsSync(join(this.data, 'credentials.json')) && (await answers(`${this.base}/readyz`));
+      return existsSync(join(this.data, 'credentials.json'))
+        && (await answers(this.command === 'demo' ? `${this.base}/readyz` : `http://${control}/ledger`));
     }, { within: 30_000 });
     this.credentials = JSON.parse(readFileSync(join(this.data, 'credentials.json'), 'utf8'));
     this.control = this.credentials.control_url.replace(/\/$/, '');
