@@ -287,11 +287,12 @@ async fn log(State(emulator): State<Emulator>, headers: HeaderMap) -> Response {
     }
     let language = Language::of(&headers);
     let rows = entries.into_iter().map(|entry| {
+        let explanation = (!entry.explanation.is_empty()).then(|| view! { <pre>{entry.explanation}</pre> });
         view! {
             <li class="log-entry">
                 <p><b>{entry.call}</b>" "{entry.out_trade_no}" "<span class="log-result">{entry.result}</span></p>
                 <p class="second">{entry.at}" "{entry.channel.as_str()}" "{entry.message}</p>
-                <pre>{entry.explanation}</pre>
+                {explanation}
             </li>
         }
     });

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::keys::{KeyError, PrivateKey, PublicKey};
+use crate::gateway::keys::{KeyError, PrivateKey, PublicKey, Secret};
 use crate::runtime::random::{self, NoRandomness};
 
 /// `credentials.json`.
@@ -219,6 +219,23 @@ fn make(data: &Path) -> Result<Credentials, CredentialsError> {
     })
 }
 
+/// The service's own secret in `data`, made if missing.
+///
+/// # Errors
+/// [`CredentialsError`].
+pub fn own_secret(data: &Path) -> Result<Secret, CredentialsError> {
+    let path = data.join("secret");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Secret::new(text.trim())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fresh = Secret::new(random::base62(43)?);
+            write_private(&path, fresh.expose())?;
+            Ok(fresh)
+        }
+        Err(source) => Err(at(&path, source)),
+    }
+}
+
 /// Makes `NAME_private_key.pem` and `NAME_public_key.pem`.
 fn key_pair(dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), CredentialsError> {
     let private = dir.join(format!("{name}_private_key.pem"));
@@ -285,7 +302,8 @@ fn digits(len: usize) -> Result<String, NoRandomness> {
     )
 }
 
-fn url(address: SocketAddr) -> String {
+/// How this machine reaches what listens there.
+pub fn url(address: SocketAddr) -> String {
     // What listens on every address is reached on this machine by the loopback one.
     let mut address = address;
     if address.ip().is_unspecified() {

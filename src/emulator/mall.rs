@@ -184,6 +184,11 @@ impl Mall {
         })
     }
 
+    /// The service's base URL.
+    pub fn service(&self) -> &str {
+        &self.inner.service
+    }
+
     /// Orders one of `sku` at the service. Returns where to pay.
     ///
     /// # Errors

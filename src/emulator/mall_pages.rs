@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use leptos::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
@@ -79,7 +79,14 @@ async fn shop(State(shop): State<Shop>, headers: HeaderMap) -> Response {
         </main>
     };
     let frame = Frame { language, title, class: "mall", root: "/mall/", script: Some("mall.js") };
-    frame.render(content).into_response()
+    let mut page = frame.render(content).into_response();
+    // Buying ends at the service, which may have another name than the one typed for the mall.
+    let policy =
+        page::POLICY.replace("form-action 'self'", &format!("form-action 'self' {}", shop.mall.service()));
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    page
 }
 
 fn order(language: Language, entry: Entry) -> impl IntoView {

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod credentials;
+pub mod demo;
 pub mod faults;
 pub mod gateways;
 pub mod ledger;

@@ -123,5 +123,6 @@ pub async fn style() -> impl IntoResponse {
     (headers, include_str!("../../style/demo.css"))
 }
 
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+/// What such a page may do.
+pub const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

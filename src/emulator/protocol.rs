@@ -120,13 +120,9 @@ impl Emulator {
                 }
                 Ok(Decision::No(objection)) => {
                     let mut refusal = gateway.refuse(received, objection);
-                    if objection == Objection::OtherTerms {
-                        let key = Key { channel, out_trade_no: received.call.out_trade_no().clone() };
-                        let first = state.book.trade(&key).map_or("", |trade| &trade.fingerprint);
-                        let now = &received.fingerprint;
-                        refusal.explanation =
-                            format!("{}\nfirst: {first}\nnow:   {now}", refusal.explanation);
-                    }
+                    let key = Key { channel, out_trade_no: received.call.out_trade_no().clone() };
+                    let first = state.book.trade(&key).map_or("", |trade| &trade.fingerprint);
+                    refusal.explanation = explain(&key, objection, first, &received.fingerprint);
                     Answer::Refused(refusal)
                 }
                 Err(_) => Answer::Refused(gateway.refuse(received, Objection::Busy)),
@@ -152,6 +148,26 @@ impl Emulator {
         entry.message.clone_from(&refusal.message);
         entry.explanation.clone_from(&refusal.explanation);
         self.inner.log.push(entry);
+    }
+}
+
+/// For the developer who reads the log.
+fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
+    let number = &key.out_trade_no;
+    match (objection, key.channel) {
+        (Objection::Absent, Channel::Wx) => format!("{number} was never placed."),
+        (Objection::Absent, Channel::Ali) => format!(
+            "{number} was never placed, or nobody has scanned its code yet: Alipay makes the trade at the scan."
+        ),
+        (Objection::Paid, _) => format!("{number} is paid. Query it."),
+        (Objection::Closed, _) => format!("{number} is closed. A new attempt needs a new number."),
+        (Objection::OtherTerms, _) => format!(
+            "{number} was placed before with other parameters, so this is no repetition of it.\n\
+             first: {first}\nnow:   {now}"
+        ),
+        (Objection::Busy, _) => {
+            "The outcome is unknown to the caller: ask again with the same parameters.".to_owned()
+        }
     }
 }
 
