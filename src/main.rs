@@ -1,2 +1,7 @@
 //! The binary: hands the arguments to `server::cli`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shouyin::server::cli::main()
+}

@@ -41,7 +41,6 @@ impl Frame {
                     <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
                     <meta name="color-scheme" content="light dark" />
                     <title>{self.title}</title>
-                    <link rel="icon" href="data:," />
                     <link rel="stylesheet" href=format!("{}style.css", self.root) />
                     {live}
                 </head>
@@ -64,7 +63,10 @@ pub fn about(language: Language, control_url: &str) -> Html<String> {
                     "WeChat Pay and Alipay, emulated: strict about signatures, no real money.",
                 )}
             </p>
-            <p>{language.pick("手机与账本：", "Phone and ledger: ")}<a href=control_url.to_owned()>{control_url.to_owned()}</a></p>
+            <p>
+                {language.pick("手机与账本：", "Phone and ledger: ")}
+                <a href=control_url.to_owned()>{control_url.to_owned()}</a>
+            </p>
         </main>
     };
     Frame::new(language, title).render(content)

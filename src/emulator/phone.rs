@@ -99,7 +99,10 @@ fn camera(emulator: &Emulator, language: Language, why: Option<Denied>) -> Html<
                     <input type="hidden" name="code" value=code />
                     <button class="pick">
                         {disc(channel)}
-                        <span>{trade.terms.title}<br /><small class="second">{trade.key.out_trade_no.to_string()}</small></span>
+                        <span>
+                            {trade.terms.title}<br />
+                            <small class="second">{trade.key.out_trade_no.to_string()}</small>
+                        </span>
                         <b class="amount">"¥ "{trade.terms.total.to_string()}</b>
                     </button>
                 </form>
@@ -113,7 +116,7 @@ fn camera(emulator: &Emulator, language: Language, why: Option<Denied>) -> Html<
             {why.map(|why| view! { <p class="bad" role="alert">{why.message}</p> })}
             <form method="post" action="/phone/scan" class="paste">
                 <label for="code">{language.pick("粘贴二维码内容", "Paste what the QR code says")}</label>
-                <textarea id="code" name="code" rows="3" required autocomplete="off" spellcheck="false"></textarea>
+                <textarea id="code" name="code" rows="3" required autocomplete="off" spellcheck="false" />
                 <button class="primary">{language.pick("打开", "Open")}</button>
             </form>
             <h2>{language.pick("或选择一个待付款的订单", "Or pick one that waits")}</h2>
@@ -165,8 +168,10 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
             <p class="second">{language.pick("付款给 ", "To ")}{emulator.inner.payee.clone()}</p>
             <p class="amount"><small>"¥"</small>{trade.terms.total.to_string()}</p>
             <p>{trade.terms.title.clone()}</p>
-            <p class="second">{language.pick("商户订单号 ", "Order ")}<code>{trade.key.out_trade_no.to_string()}</code></p>
-            <div role="status"><h1 class=class>{said}</h1></div>
+            <p class="second">
+                {language.pick("商户订单号 ", "Order ")}<code>{trade.key.out_trade_no.to_string()}</code>
+            </p>
+            <h1 class=class role="status">{said}</h1>
             {paid_at}
             {number}
             <div class="actions">{buttons}</div>

@@ -157,7 +157,8 @@ fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
     match (objection, key.channel) {
         (Objection::Absent, Channel::Wx) => format!("{number} was never placed."),
         (Objection::Absent, Channel::Ali) => format!(
-            "{number} was never placed, or nobody has scanned its code yet: Alipay makes the trade at the scan."
+            "{number} was never placed, or nobody has scanned its code yet: Alipay makes the trade at the \
+             scan."
         ),
         (Objection::Paid, _) => format!("{number} is paid. Query it."),
         (Objection::Closed, _) => format!("{number} is closed. A new attempt needs a new number."),

@@ -1,4 +1,4 @@
-//! Every refusal of the HTTP faces: number, name, status and sentence. The only file that knows HTTP statuses.
+//! Every refusal of the HTTP faces: number, name, status, sentence. The only file that knows HTTP statuses.
 //! Never says anything secret or internal: causes go to the log. The table for people: `docs/errors.md`.
 
 use std::borrow::Cow;
@@ -47,7 +47,10 @@ struct Row {
 
 /// The catalogue: one line a kind. Numbers are for ever; a new kind takes the next of its group.
 macro_rules! catalogue {
-    ($($(#[$doc:meta])* $kind:ident = $number:literal $name:literal $status:ident, $zh:literal, $en:literal;)+) => {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident = $number:literal $name:literal $status:ident, $zh:literal, $en:literal;
+    )+) => {
         /// What went wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Kind { $($(#[$doc])* $kind),+ }
@@ -406,9 +409,9 @@ pub async fn localize(request: Request, next: Next) -> Response {
 pub fn catalogue_markdown() -> String {
     let mut text = String::from(
         "# Errors\n\n\
-         Every refusal is `{\"status_code\":N,\"error\":\"name\",\"message\":\"…\"}` with the HTTP status below. \
-         `N` and `error` never change their meaning; `message` is for people, in English if `Accept-Language` \
-         prefers it to Chinese, else in Chinese. 503 and 429 carry `Retry-After`.\n\n\
+         Every refusal is `{\"status_code\":N,\"error\":\"name\",\"message\":\"…\"}` with the HTTP status \
+         below. `N` and `error` never change their meaning; `message` is for people, in English if \
+         `Accept-Language` prefers it to Chinese, else in Chinese. 503 and 429 carry `Retry-After`.\n\n\
          | `status_code` | `error` | HTTP | message | 中文 |\n|---|---|---|---|---|\n",
     );
     for kind in Kind::ALL {

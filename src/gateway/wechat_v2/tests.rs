@@ -389,7 +389,10 @@ proptest! {
 
     /// Any bytes at all, and bytes that begin well.
     #[test]
-    fn no_bytes_bring_it_down(noise: Vec<u8>, head in "(<xml>)?(<[a-z_]{1,9}>(<!\\[CDATA\\[)?.{0,20}(\\]\\]>)?</[a-z_]{1,9}>){0,4}(</xml>)?") {
+    fn no_bytes_bring_it_down(
+        noise: Vec<u8>,
+        head in "(<xml>)?(<[a-z_]{1,9}>(<!\\[CDATA\\[)?.{0,20}(\\]\\]>)?</[a-z_]{1,9}>){0,4}(</xml>)?",
+    ) {
         for body in [noise.clone(), head.clone().into_bytes(), [head.as_bytes(), &noise].concat()] {
             let _ = identify(&body);
             prop_assert!(merchant(SignType::Md5).decode_notice(&request(body.clone()), NOW).is_err());

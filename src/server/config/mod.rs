@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 /// `[server]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// The public face.
     pub listen: SocketAddr,
@@ -56,7 +56,7 @@ pub enum StoreConfig {
 }
 
 /// `[gateways]`: no slash at their ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaysConfig {
     /// WeChat Pay, v2 and v3.
     pub wechat_pay: String,

@@ -213,7 +213,8 @@ pub trait Store: Send + Sync {
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<Result<Opened, Refused>, StoreError>>;
 
-    /// Gives an event to an order and saves what follows, with the notice that brought it, in one transaction.
+    /// Gives an event to an order and saves what follows, with the notice that brought it, in one
+    /// transaction.
     fn apply(
         &self,
         id: OrderId,

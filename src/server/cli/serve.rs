@@ -1,0 +1,62 @@
+//! `shouyin serve`: the service for real money. Nothing of the emulator or the demo is reachable from here.
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::clock::Clock;
+use crate::server::checkout::Checkout;
+use crate::server::config::ConfigHandle;
+use crate::server::merchants::Merchants;
+use crate::server::service;
+
+/// Serves until `stop`; SIGHUP reloads merchants and keys.
+pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = handle.current();
+    let mut hangup = signal(SignalKind::hangup())?;
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; change server.listen or stop what uses it"))?;
+    let checkout = service::open(&config, Clock::system(0)).await?;
+    if let Some(admin) = config.server.admin_listen {
+        tracing::warn!(%admin, "admin_listen is set, but metrics are not built yet: nothing listens there");
+    }
+    let merchants = config.merchants.len();
+    tracing::info!(%listen, url = config.server.public_base_url, merchants, "serving");
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload(&handle, &checkout);
+        }
+    };
+    let served = service::run(checkout.clone(), listener, axum::Router::new(), stop.cancelled_owned());
+    tokio::select! {
+        served = served => served.context("the listener failed"),
+        () = reloads => anyhow::bail!("the system takes no more signal handlers"),
+    }
+}
+
+/// All or nothing: a bad file leaves what held.
+fn reload(handle: &ConfigHandle, checkout: &Checkout) {
+    let before = handle.current();
+    match handle.reload() {
+        Ok(config) => match Merchants::new(&config.merchants, &config.gateways) {
+            Ok(merchants) => {
+                checkout.set_merchants(merchants);
+                tracing::info!(merchants = config.merchants.len(), "reloaded");
+                if config.server != before.server
+                    || config.store != before.store
+                    || config.gateways != before.gateways
+                    || config.secret.expose() != before.secret.expose()
+                {
+                    tracing::warn!(
+                        "changes in [server], [store] and [gateways] take effect at the next start"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(%error, "not reloaded; the merchants from before stay"),
+        },
+        Err(error) => tracing::error!(%error, "not reloaded; the merchants from before stay"),
+    }
+}
