@@ -5,8 +5,11 @@ use axum::Router;
 use axum::extract::{FromRef, Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::error::{self, ApiError, Kind};
@@ -45,6 +48,12 @@ pub fn service(app: App) -> Router {
         .fallback(async || ApiError::unknown_route())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(axum::middleware::from_fn(error::localize))
+        // Not for event streams, pictures and what is compressed already.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .layer(CatchPanicLayer::custom(|_| ApiError::new(Kind::Internal).into_response()))
         .with_state(app)
 }

@@ -1,5 +1,13 @@
 //! Integration tests: the store's story and the service's flows, through public surfaces only. One
 //! binary, so that it links once.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails may panic"
+)]
+
+mod flows;
 mod store;
+mod world;

@@ -97,7 +97,12 @@ impl Checkout {
         let (code, message, retry) = refusal;
         tracing::warn!(order = %order.key, %channel, %code, %message, "the gateway refused an attempt");
         match retry {
-            Retry::Later => return Err(CheckoutError::GatewayUnavailable { channel, reason: code }),
+            Retry::Later => {
+                return Err(CheckoutError::GatewayUnavailable {
+                    channel,
+                    reason: format!("{code} {message}"),
+                });
+            }
             Retry::AlreadyPaid => {
                 let asked = self.query(id, trade).await?;
                 let reason = "the gateway says paid, its query does not".to_owned();
