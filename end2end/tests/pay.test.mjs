@@ -36,6 +36,9 @@ describe('the page turns to 支付成功', () => {
         try {
           const page = await shopper.newPage();
           const streams = [];
+          const complaints = []; // of the content security policy, of scripts
+          page.on('console', (message) => { if (message.type() === 'error' && !block) complaints.push(message.text()); });
+          page.on('pageerror', (error) => complaints.push(error.message));
           page.on('request', (request) => {
             if (new URL(request.url()).pathname.endsWith('/events')) streams.push(request.url());
           });
@@ -65,6 +68,7 @@ describe('the page turns to 支付成功', () => {
           if (way === 'SSE' || way === 'polling') {
             assert.equal(await page.evaluate(() => window.notReloaded), true, 'the page was not loaded anew');
           }
+          assert.deepEqual(complaints, []);
           assert.equal(paid.channel, channel);
           const order = await demo.orderNow(number);
           assert.equal(order.state, 'paid');
