@@ -23,8 +23,7 @@ const files = (folder) =>
   readdirSync(folder).map((name) => join(folder, name)).filter((path) => statSync(path).isFile());
 
 const manifest = {};
-for (const path of [...files(work), ...files('style'), ...files('src/ui').filter((p) => p.endsWith('.js'))].sort()) {
-  const bytes = readFileSync(path);
+const add = (path, bytes) => {
   const hash = createHash('sha256').update(bytes).digest('hex').slice(0, 12);
   const extension = extname(path);
   const hashed = `${basename(path, extension)}.${hash}${extension}`;
@@ -32,6 +31,14 @@ for (const path of [...files(work), ...files('style'), ...files('src/ui').filter
   const brotli = compress(join(site, 'pkg', hashed), bytes);
   manifest[basename(path)] = `/pkg/${hashed}`;
   console.log(`${String(bytes.length).padStart(8)} B  ${String(brotli).padStart(7)} B br  ${hashed}`);
+};
+
+for (const path of [...files(work), ...files('style')].sort()) add(path, readFileSync(path));
+// Scripts of our own name what they load by a placeholder: SHOUYIN_JS, SHOUYIN_WASM.
+for (const path of files('src/ui').filter((path) => path.endsWith('.js')).sort()) {
+  const text = readFileSync(path, 'utf8').replace(/SHOUYIN_(JS|WASM)/g, (_, kind) =>
+    basename(manifest[`shouyin.${kind.toLowerCase()}`]));
+  add(path, Buffer.from(text));
 }
 cpSync('public', site, { recursive: true });
 writeFileSync(join(site, 'manifest.json'), JSON.stringify(manifest, null, 2) + '\n');

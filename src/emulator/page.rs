@@ -123,7 +123,7 @@ pub fn guard(headers: &mut HeaderMap) {
 pub async fn style() -> impl IntoResponse {
     let headers =
         [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=60")];
-    (headers, include_str!("../../style/demo.css"))
+    (headers, concat!(include_str!("../../style/main.css"), include_str!("../../style/demo.css")))
 }
 
 /// What such a page may do.
