@@ -18,7 +18,7 @@ use url::Url;
 use super::credentials::{Addresses, Credentials};
 use super::mall::{Mall, MallConfig};
 use super::{Emulator, EmulatorConfig, bind, credentials, mall_pages};
-use crate::domain::id::{MerchantId, OrderKey, OrderNumber, OrderType, Title};
+use crate::domain::id::{InvalidId, MerchantId, OrderKey, OrderNumber, OrderType, Title};
 use crate::domain::money::Fen;
 use crate::domain::order::Terms;
 use crate::gateway::keys::{PublicKey, Secret};
@@ -50,7 +50,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "data/demo")]
     pub data: PathBuf,
     /// WeChat's protocol for placing orders.
-    #[arg(long, default_value = "v2")]
+    #[arg(long, default_value = "v2", value_parser = wechat_api)]
     pub wechat_api: WechatApi,
     /// Sends the webhooks to your mall instead of the demo's.
     #[arg(long)]
@@ -104,6 +104,13 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
     stop.cancel();
     gateways.await??;
     Ok(served?)
+}
+
+fn wechat_api(word: &str) -> Result<WechatApi, String> {
+    match word {
+        "v3" => Err("v3 is not built yet; use v2".to_owned()),
+        _ => word.parse().map_err(|error: InvalidId| error.to_string()),
+    }
 }
 
 /// What an operator would write into `shouyin.toml`.

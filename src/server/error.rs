@@ -36,6 +36,14 @@ pub enum Language {
     En,
 }
 
+/// What is sent.
+#[derive(serde::Serialize)]
+struct Envelope {
+    status_code: u16,
+    error: &'static str,
+    message: String,
+}
+
 /// One line of the catalogue.
 struct Row {
     number: u16,
@@ -322,11 +330,11 @@ impl ApiError {
 
     /// The whole answer.
     pub fn response(&self, language: Language) -> Response {
-        let body = serde_json::json!({
-            "status_code": self.kind.number(),
-            "error": self.kind.name(),
-            "message": self.message(language),
-        });
+        let body = Envelope {
+            status_code: self.kind.number(),
+            error: self.kind.name(),
+            message: self.message(language),
+        };
         let mut response = (self.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +31,9 @@ use crate::runtime::random;
 #[command(version, max_term_width = 100)]
 struct Line {
     /// How log lines look; what is logged is set by `SHOUYIN_LOG`, such as `info` or `debug`.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// Without it `SHOUYIN_LOG_FORMAT` says, else it is `human`.
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
     #[command(subcommand)]
     command: Command,
 }
@@ -88,7 +89,15 @@ struct Emulator {
 pub fn main() -> ExitCode {
     let line = Line::parse();
     let filter = std::env::var("SHOUYIN_LOG").ok();
-    if let Err(error) = logging::init(line.log_format, filter.as_deref()) {
+    let format = match (line.log_format, std::env::var("SHOUYIN_LOG_FORMAT").as_deref()) {
+        (Some(format), _) => format,
+        (None, Ok(word)) => match LogFormat::from_str(word, true) {
+            Ok(format) => format,
+            Err(error) => return failed(&format_args!("SHOUYIN_LOG_FORMAT: {error}"), 2),
+        },
+        (None, Err(_)) => LogFormat::Human,
+    };
+    if let Err(error) = logging::init(format, filter.as_deref()) {
         return failed(&error, 2);
     }
     match run(line.command) {

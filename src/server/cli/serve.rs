@@ -19,6 +19,7 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; change server.listen or stop what uses it"))?;
+    let listen = listener.local_addr()?;
     let checkout = service::open(&config, Clock::system(0)).await?;
     if let Some(admin) = config.server.admin_listen {
         tracing::warn!(%admin, "admin_listen is set, but metrics are not built yet: nothing listens there");

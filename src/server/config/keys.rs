@@ -252,6 +252,13 @@ fn section(
     Ok(())
 }
 
+/// Every key, section and name.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let sections = TOP.iter().chain(INSIDE).copied().chain([("merchant", MERCHANT)]);
+    sections.flat_map(|(section, keys)| keys.iter().map(move |(key, _)| (section, *key)))
+}
+
 fn bracketed(names: &[&str]) -> String {
     names.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ")
 }

@@ -273,3 +273,18 @@ fn debug_shows_no_secret() {
     let shown = format!("{config:?}");
     assert!(!shown.contains("192006250b4c") && !shown.contains(config.secret.expose()), "{shown}");
 }
+
+#[test]
+fn every_key_is_documented() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    for (section, key) in keys::all() {
+        let heading = match section {
+            "merchant" => "## `[[merchant]]`".to_owned(),
+            "wechat" | "alipay" => format!("## `[merchant.{section}]`"),
+            _ => format!("## `[{section}]`"),
+        };
+        let (_, part) = text.split_once(&heading).expect(&heading);
+        let part = part.split("\n## ").next().unwrap();
+        assert!(part.contains(&format!("`{key}`")), "{section}.{key} is not in docs/configuration.md");
+    }
+}

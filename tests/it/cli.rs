@@ -1,0 +1,203 @@
+//! The program from outside: exit statuses, signals, and what is not there under `serve`.
+//! Never looks inside the process.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+public_base_url = "http://127.0.0.1:3000"
+secret_file = "DIR/secret"
+
+[store]
+url = "sqlite:DIR/shouyin.db"
+
+[gateways]
+wechat_pay = "http://127.0.0.1:9"
+
+[[merchant]]
+id = "mall"
+name = "商城"
+
+[merchant.wechat]
+app_id = "wx1"
+mch_id = "1"
+api_v2_key = "192006250b4c09247ec02edce69f6a2d"
+"#;
+
+fn shouyin() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shouyin"));
+    command.env_clear();
+    command
+}
+
+/// A directory with a configuration, changed in one place.
+fn configured(from: &str, to: &str) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("shouyin.toml");
+    assert!(CONFIG.contains(from));
+    fs::write(&file, CONFIG.replace(from, to).replace("DIR", dir.path().to_str().unwrap())).unwrap();
+    (dir, file)
+}
+
+fn run(command: &str, file: &Path) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = shouyin().args([command, "--config"]).arg(file).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_bad_configuration_stops_the_start_with_status_2() {
+    for (from, to, said) in [
+        ("listen =", "lisen =", "server.lisen is not known. Known here: listen,"),
+        (
+            "sqlite:DIR/shouyin.db",
+            "postgres://u:p@db/x",
+            "PostgreSQL, which is not built yet. Use sqlite:PATH",
+        ),
+        ("http://127.0.0.1:3000", "http://pay.example", "server.public_base_url is plain http. Use https"),
+        (
+            "mch_id = \"1\"",
+            "mch_id = \"1\"\napi = \"v3\"",
+            "api is v3, which is not built yet. Write api = \"v2\"",
+        ),
+    ] {
+        let (_dir, file) = configured(from, to);
+        for command in ["serve", "migrate", "doctor"] {
+            let (status, stderr) = run(command, &file);
+            assert_eq!(status, Some(2), "{command} {to}: {stderr}");
+            assert!(stderr.contains(said) && stderr.contains(file.to_str().unwrap()), "{command}: {stderr}");
+        }
+    }
+    let (status, stderr) = run("serve", Path::new("nowhere/shouyin.toml"));
+    assert!(status == Some(2) && stderr.contains("cannot be read"), "{stderr}");
+    assert_eq!(shouyin().arg("sreve").output().unwrap().status.code(), Some(2));
+    let demo = shouyin().args(["demo", "--wechat-api", "v3"]).output().unwrap();
+    assert_eq!(demo.status.code(), Some(2));
+}
+
+#[test]
+fn a_token_is_a_key_and_its_hash() {
+    let output = String::from_utf8(shouyin().arg("token").output().unwrap().stdout).unwrap();
+    let [key, hash] =
+        output.lines().map(|line| line.split(": ").nth(1).unwrap().trim()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{output}");
+    };
+    assert!(key.len() >= 22);
+    assert_eq!(hash, hex::encode(shouyin::server::capability::hash(key)));
+}
+
+#[test]
+fn migrate_makes_the_database() {
+    let (dir, file) = configured("", "");
+    assert_eq!(run("migrate", &file), (Some(0), String::new()));
+    assert!(dir.path().join("shouyin.db").exists());
+}
+
+/// A running service that ends with the test.
+struct Service {
+    child: Child,
+    address: SocketAddr,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Service {
+    fn start(file: &Path) -> Self {
+        let mut child = shouyin()
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut service = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        let line = service.logged("serving");
+        service.address = line["fields"]["listen"].as_str().unwrap().parse().unwrap();
+        service
+    }
+
+    /// The next line with that message.
+    fn logged(&mut self, message: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "ended before it said {message:?}");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["message"].as_str().unwrap().starts_with(message) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Status and body.
+    fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Already gone, if the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn serve_reloads_drains_and_has_nothing_of_the_emulator() {
+    let (_dir, file) = configured("", "");
+    let mut service = Service::start(&file);
+    assert_eq!(service.ask("GET", "/healthz").0, 200);
+    assert_eq!(service.ask("GET", "/readyz").0, 200);
+    for (method, path) in [
+        ("GET", "/phone"),
+        ("GET", "/ledger"),
+        ("GET", "/faults"),
+        ("PUT", "/faults"),
+        ("POST", "/clock"),
+        ("POST", "/scan"),
+        ("POST", "/pay"),
+        ("POST", "/pay/unifiedorder"),
+        ("POST", "/gateway.do"),
+        ("GET", "/mall"),
+        ("POST", "/mall/webhook"),
+    ] {
+        let (status, body) = service.ask(method, path);
+        assert!(matches!(status, 403..=405), "{method} {path}: {status} {body}");
+    }
+
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("name = ", "nmae = ")).unwrap();
+    service.signal("HUP");
+    assert!(service.logged("not reloaded").to_string().contains("merchant[0].nmae is not known"));
+    fs::write(&file, good).unwrap();
+    service.signal("HUP");
+    service.logged("reloaded");
+    assert_eq!(service.ask("GET", "/healthz").0, 200);
+
+    service.signal("TERM");
+    assert_eq!(service.child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect(service.address).is_err());
+}
