@@ -49,6 +49,9 @@ describe('64 parallel copies of one notice', () => {
       const told = await eventsOf(demo, order.order_number);
       assert.equal(told.length, 1);
       assert.equal(told[0].type, 'order.paid');
+      const listed = await until('the mall knows', () => atMall(demo, order.order_number));
+      assert.equal(listed.state, 'paid');
+      assert.deepEqual(listed.events.map(({ id, type }) => ({ id, type })), [{ id: told[0].id, type: 'order.paid' }]);
     });
   }
 });
@@ -99,6 +102,28 @@ describe('kill -9 between the notice and its webhook', () => {
     }
   }
 
+  test("killed at any moment after the payment: one effect at the demo's mall, which was killed, too", async () => {
+    const demo = await startDemo({ name: 'crash-mall' });
+    try {
+      for (const wait of [0, 3, 6, 12, 25]) {
+        for (const channel of channels) {
+          const order = await demo.order();
+          await demo.pay(await push(demo, order, channel));
+          await sleep(wait);
+          await demo.kill9();
+          await demo.start();
+          await arrives(demo, () => atMall(demo, order.order_number));
+          const listed = await atMall(demo, order.order_number);
+          assert.equal(listed.state, 'paid');
+          assert.equal(listed.events.length, 1, JSON.stringify(listed));
+          assert.equal((await demo.orderNow(order.order_number)).payments.length, 1);
+        }
+      }
+    } finally {
+      await demo.stop();
+    }
+  });
+
   test('killed at any moment after the payment: paid once, told under one id', async () => {
     const receiver = await startReceiver();
     const demo = await startDemo({ name: 'crash-any', webhookUrl: `${receiver.url}/hook` });
@@ -120,6 +145,12 @@ describe('kill -9 between the notice and its webhook', () => {
     }
   });
 });
+
+/** The demo mall's entry of an order; it knows those made by API once a webhook came. */
+async function atMall(demo, number) {
+  const { json } = await call('GET', `${demo.base}/mall/orders.json`);
+  return json.orders.find((order) => order.order_number === number);
+}
 
 /** Waits, and after a while moves the clock ahead to the next try of whoever still has one to make. */
 async function arrives(demo, there) {

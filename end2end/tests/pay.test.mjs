@@ -2,7 +2,7 @@
 // Three ways for the page to turn, two gateways; the measured times are printed.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { desktop, launch, picture, scan, visibleText } from '../lib/browser.mjs';
+import { desktop, launch, phone, picture, scan, visibleText } from '../lib/browser.mjs';
 import { startDemo, until } from '../lib/demo.mjs';
 
 const channels = [
@@ -59,7 +59,7 @@ describe('the page turns to 支付成功', () => {
 
           const from = performance.now();
           const paid = await demo.pay(code);
-          await page.getByText('支付成功').first().waitFor({ timeout: 15_000 });
+          await page.getByText('支付成功').filter({ visible: true }).first().waitFor({ timeout: 15_000 });
           const took = Math.round(performance.now() - from);
 
           console.log(`    ${name}, ${way}: 支付成功 after ${took} ms (at most ${within})`);
@@ -106,13 +106,38 @@ describe('支付成功 stands nowhere before it is true', () => {
         }
         // "I have paid", said before it is so: the page asks the gateway and says that it waits.
         await page.getByRole('button', { name: /我已支付/ }).click();
-        await until('the page says that it asks', async () => /正在确认|待支付|扫码|扫一扫/.test(await visibleText(page)));
+        await until('the page says that it asks', async () => /正在确认支付结果|暂未收到付款/.test(await visibleText(page)));
         assert.doesNotMatch(await visibleText(page), /支付成功/);
         assert.equal((await demo.orderNow(order.order_number)).state, 'pending');
       } finally {
         await shopper.close();
       }
     });
+  }
+});
+
+test('a person pays on the phone page, and may cancel first', async () => {
+  const person = await browser.newContext({ ...desktop });
+  try {
+    const page = await person.newPage();
+    const number = await buy(page);
+    const code = scan(await picture(page, 'phone-checkout'));
+    const handheld = await person.newPage();
+    await handheld.setViewportSize(phone.viewport);
+    await handheld.goto(`${demo.control}/phone`);
+    await handheld.getByLabel('粘贴二维码内容').fill(code);
+    await handheld.getByRole('button', { name: '打开' }).click();
+    await handheld.getByRole('button', { name: '取消' }).click();
+    await handheld.getByText('已取消支付').waitFor();
+    assert.equal((await demo.orderNow(number)).state, 'pending');
+    assert.doesNotMatch(await visibleText(page), /支付成功/);
+    await picture(handheld, 'phone-cashier');
+    await handheld.getByRole('button', { name: '确认付款' }).click();
+    await handheld.getByText('支付成功').waitFor();
+    await page.getByText('支付成功').filter({ visible: true }).first().waitFor();
+    assert.equal((await demo.orderNow(number)).state, 'paid');
+  } finally {
+    await person.close();
   }
 });
 
@@ -135,9 +160,10 @@ async function awake(page) {
 /** Chooses how to pay, as a shopper does: by the radio button; without script, with the form's button. */
 async function choose(page, radio, channel) {
   const choice = page.getByRole('radio', { name: radio });
-  if (!(await choice.isChecked())) await choice.check({ force: true });
-  const send = page.getByRole('button', { name: /切换|换一种|使用所选/ });
-  if (await send.isVisible().catch(() => false)) await send.click();
+  if (await choice.isChecked()) return;
+  await choice.check({ force: true }); // the label covers it
+  const send = page.getByRole('button', { name: '使用所选方式' }); // there while no island is awake
+  if (await send.isVisible()) await send.click();
   await page.getByText(channel === 'wx' ? /微信扫一扫/ : /支付宝扫一扫/).first().waitFor();
 }
 

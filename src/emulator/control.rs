@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -35,11 +35,25 @@ pub(super) fn router(emulator: Emulator) -> Router {
         .route("/log", get(log))
         .merge(phone::router())
         .fallback(async || Denied::new(StatusCode::NOT_FOUND, 4041, "not_found", "no such page or call"))
+        .layer(DefaultBodyLimit::max(64 * 1024))
         .layer(middleware::from_fn(own_pages_only))
         .with_state(emulator)
 }
 
-/// Why a call at the control port is refused.
+/// Why a call at the control port is refused:
+///
+/// | `status_code` | `error` | HTTP |
+/// |---|---|---|
+/// | 4000 | `bad_request`: not the JSON that is wanted, an unknown fault, time going back | 400 |
+/// | 4001 | `bad_order_string`: signed wrongly, or not one | 400 |
+/// | 4030 | `cross_site`: a page of another site | 403 |
+/// | 4040 | `unknown_code`: no trade has this code | 404 |
+/// | 4041 | `not_found`: no such page or call | 404 |
+/// | 4091 | `already_paid` | 409 |
+/// | 4092 | `closed` | 409 |
+/// | 4093 | `expired`: the code is older than two hours, or its trade's time is up | 409 |
+/// | 4094 | `other_terms`: the order string's number belongs to another trade | 409 |
+/// | 5000 | `broken`: the ledger cannot be written | 500 |
 #[derive(Debug)]
 pub(super) struct Denied {
     status: StatusCode,

@@ -148,6 +148,13 @@ impl Credentials {
         Ok(all)
     }
 
+    /// Where `credentials.json` is.
+    pub fn file(&self) -> PathBuf {
+        // DATA/keys/alipay_public_key.pem -> DATA/credentials.json
+        let data = self.alipay.alipay_public_key_file.ancestors().nth(2);
+        data.unwrap_or(Path::new("")).join(FILE)
+    }
+
     /// Alipay's own key, which the merchant never sees.
     ///
     /// # Errors
@@ -353,6 +360,7 @@ mod tests {
         PublicKey::read(&certificate).unwrap();
 
         addresses.protocol.set_port(4001);
+        assert_eq!(first.file(), std::path::absolute(&path).unwrap());
         let second = Credentials::load_or_make(dir.path(), addresses).unwrap();
         assert_eq!(second.alipay.gateway_url, "http://127.0.0.1:4001/gateway.do");
         assert_eq!(second.wechat.api_v2_key, first.wechat.api_v2_key);

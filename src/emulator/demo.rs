@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -95,7 +95,8 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
     )?;
     let phone = format!("{}/phone", known.control_url);
     let extra = mall_pages::router(mall, phone).route("/", get(async || Redirect::temporary("/mall")));
-    announce(&base_url, &known, &examples, &args.data)?;
+    // Nobody may be listening.
+    announce(&base_url, &known, &examples).ok();
 
     let stop = CancellationToken::new();
     let gateways = tokio::spawn(emulator.serve(protocol, control, stop.clone().cancelled_owned()));
@@ -210,25 +211,19 @@ async fn seed(checkout: &Checkout) -> anyhow::Result<Vec<(OrderKey, String)>> {
     Ok(pages)
 }
 
-fn announce(
-    base_url: &str,
-    known: &Credentials,
-    examples: &[(OrderKey, String)],
-    data: &Path,
-) -> anyhow::Result<()> {
+fn announce(base_url: &str, known: &Credentials, examples: &[(OrderKey, String)]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "Shouyin is running; nothing here moves real money.\n")?;
-    writeln!(out, "  buy something    {base_url}/mall")?;
-    writeln!(out, "  pay with         {}/phone", known.control_url)?;
+    writeln!(out, "  buy something      {base_url}/mall")?;
+    writeln!(out, "  pay with           {}/phone", known.control_url)?;
     for (key, page) in examples {
-        writeln!(out, "  {:<16} {page}", format!("{} {}", key.order_type, key.number))?;
+        writeln!(out, "  {:<18} {page}", format!("{} {}", key.order_type, key.number))?;
     }
-    writeln!(out, "  both gateways    {}", known.emulator_url)?;
-    writeln!(out, "  why refused?     {}/log", known.control_url)?;
-    let credentials = std::path::absolute(data.join("credentials.json"))?;
-    writeln!(out, "  for scripts      {}\n", credentials.display())?;
+    writeln!(out, "  both gateways      {}", known.emulator_url)?;
+    writeln!(out, "  why refused?       {}/log", known.control_url)?;
+    writeln!(out, "  for scripts        {}\n", known.file().display())?;
     writeln!(out, "Stop it with Ctrl-C; start it again and everything is still there.")?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 const PAYEE: &str = "示例商城";
@@ -243,6 +238,7 @@ const SEEDS: &[(OrderType, &str, &str, i64)] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use bytes::Bytes;

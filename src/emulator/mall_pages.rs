@@ -48,6 +48,8 @@ struct Bought {
 async fn shop(State(shop): State<Shop>, headers: HeaderMap) -> Response {
     let language = Language::of(&headers);
     let goods = SHELF.iter().map(|goods| {
+        let buy = language.pick("购买", "Buy");
+        let label = format!("{buy} {}", goods.title);
         let price = Fen::new(goods.price).unwrap_or_default().to_string();
         view! {
             <li class="goods">
@@ -55,7 +57,7 @@ async fn shop(State(shop): State<Shop>, headers: HeaderMap) -> Response {
                 <span class="amount"><small>"¥"</small>{price}</span>
                 <form method="post" action="/mall/buy">
                     <input type="hidden" name="sku" value=goods.sku />
-                    <button class="primary">{language.pick("购买", "Buy")}</button>
+                    <button class="primary" aria-label=label>{buy}</button>
                 </form>
             </li>
         }
@@ -70,7 +72,9 @@ async fn shop(State(shop): State<Shop>, headers: HeaderMap) -> Response {
         <main class="card wide">
             <header class="mall-head">
                 <h1>{title}</h1>
-                <a href=shop.phone.clone()>{language.pick("模拟手机", "The phone")}</a>
+                <a href=shop.phone.clone() target="_blank" rel="noopener">
+                    {language.pick("模拟手机", "The phone")}
+                </a>
             </header>
             <h2>{language.pick("商品", "Goods")}</h2>
             <ul class="shelf">{goods.collect_view()}</ul>

@@ -21,6 +21,7 @@ pub mod trades;
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -207,10 +208,21 @@ pub async fn run(
     let addresses = Addresses { service: None, protocol: protocol_address, control: control_address };
     let config = EmulatorConfig { data, addresses, payee: "示例商城 Demo Mall".to_owned() };
     let emulator = Emulator::new(&config, Clock::system(0))?;
-    let known = emulator.credentials();
-    tracing::info!(gateways = known.emulator_url, control = known.control_url, "both gateways are open");
+    // Nobody may be listening.
+    announce(emulator.credentials()).ok();
     emulator.serve(protocol, control, shutdown).await?;
     Ok(())
+}
+
+fn announce(known: &Credentials) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "WeChat Pay and Alipay, emulated; nothing here moves real money.\n")?;
+    writeln!(out, "  WeChat Pay v2    {}/pay/…", known.emulator_url)?;
+    writeln!(out, "  Alipay           {}", known.alipay.gateway_url)?;
+    writeln!(out, "  the phone        {}/phone", known.control_url)?;
+    writeln!(out, "  why refused?     {}/log", known.control_url)?;
+    writeln!(out, "  for scripts      {}", known.file().display())?;
+    out.flush()
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

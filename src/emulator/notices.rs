@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::Emulator;
 use super::faults::{Strike, halve, notice_points, unsign_notice};
@@ -66,13 +67,16 @@ impl Emulator {
         }
     }
 
-    /// Delivers for as long as it is polled; a slow receiver holds up nobody else.
+    /// Delivers for as long as it is polled; a slow receiver holds up nobody else. What is under way when
+    /// it ends was not written down, so the next start sends it again.
     pub(super) async fn keep_delivering(&self) {
+        let mut under_way = JoinSet::new();
         loop {
             for id in self.claim_due() {
                 let emulator = self.clone();
-                tokio::spawn(async move { emulator.deliver(&id).await });
+                under_way.spawn(async move { emulator.deliver(&id).await });
             }
+            while under_way.try_join_next().is_some() {}
             // Asked for before looking at the clock, so that nothing slips in between.
             let woken = self.inner.wake.notified();
             let wait = self.next_due().map_or(IDLE, |ms| Duration::from_millis(ms).min(IDLE));

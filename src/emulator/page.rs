@@ -41,6 +41,7 @@ impl Frame {
                     <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
                     <meta name="color-scheme" content="light dark" />
                     <title>{self.title}</title>
+                    <link rel="icon" href="data:," />
                     <link rel="stylesheet" href=format!("{}style.css", self.root) />
                     {live}
                 </head>

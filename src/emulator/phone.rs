@@ -171,7 +171,7 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
             <p class="second">
                 {language.pick("商户订单号 ", "Order ")}<code>{trade.key.out_trade_no.to_string()}</code>
             </p>
-            <h1 class=class role="status">{said}</h1>
+            <div role="status"><h1 class=class>{said}</h1></div>
             {paid_at}
             {number}
             <div class="actions">{buttons}</div>

@@ -176,6 +176,16 @@ async fn closed_and_expired_codes_take_no_money() {
     // Time alone does not close a trade at WeChat (gateways.md 1.2).
     assert_eq!(world.ask(&world.wx, &query("W00002")).await, Ok(Reply::Trade(Trade::Waiting)));
     assert_eq!(world.pay("weixin://wxpay/bizpayurl?pr=nothing").await.0, StatusCode::NOT_FOUND);
+
+    // Alipay closes what somebody has opened; what nobody opened never was a trade (gateways.md 4.4).
+    let opened = world.code(&world.ali, &world.create(Scene::QrCode, "A00001", 1)).await;
+    let unseen = world.code(&world.ali, &world.create(Scene::QrCode, "A00002", 1)).await;
+    world.control("POST", "/scan", json!({ "code": opened })).await;
+    world.control("POST", "/clock", json!({ "advance_ms": 7_200_001 })).await;
+    assert_eq!(world.ask(&world.ali, &query("A00001")).await, Ok(Reply::Trade(Trade::Closed)));
+    assert_eq!(world.ask(&world.ali, &query("A00002")).await, Ok(Reply::Trade(Trade::Absent)));
+    assert_eq!(world.pay(&opened).await.1["error"], "expired");
+    assert_eq!(world.pay(&unseen).await.1["error"], "expired");
 }
 
 #[tokio::test]
