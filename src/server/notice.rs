@@ -109,13 +109,13 @@ async fn apply(
     let Some(order) = checkout.find(by).await? else {
         tracing::error!(trade = %trade_id, "a trusted notice names a trade that is not ours");
         let row = InboxRow { verdict: Verdict::Unmatched, ..row };
-        checkout.store().record_notice(row, checkout.now()).await?;
+        checkout.record_notice(row).await?;
         return Ok(Ack::Failed);
     };
     match event_of(&trade_id, &trade) {
         // Refused by name: it contradicts what is settled, is recorded, and will not be otherwise later.
         Some(event) => drop(checkout.apply(order.id, event, Some(row)).await?),
-        None => checkout.store().record_notice(row, checkout.now()).await?,
+        None => checkout.record_notice(row).await?,
     }
     Ok(Ack::Accepted)
 }
@@ -130,7 +130,7 @@ async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Ver
         note: Some(note),
         raw: raw.to_vec(),
     };
-    if let Err(error) = checkout.store().record_notice(row, checkout.now()).await {
+    if let Err(error) = checkout.record_notice(row).await {
         tracing::error!(%error, "an untrusted notice was not recorded");
     }
 }

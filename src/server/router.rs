@@ -59,7 +59,7 @@ pub fn service(app: App) -> Router {
 }
 
 async fn ready(State(checkout): State<Checkout>) -> Response {
-    match checkout.store().ready().await {
+    match checkout.ready().await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }

@@ -55,7 +55,7 @@ pub async fn list(
             (other, _) => return Err(ApiError::unknown_field(other.to_owned())),
         }
     }
-    let stored = checkout.store().events(member.config.id.clone(), after, PAGE).await?;
+    let stored = checkout.events(member.config.id.clone(), after, PAGE).await?;
     let after = stored.last().map_or(after, |event| event.id);
     let events = stored.into_iter().map(event).collect::<Result<_, _>>()?;
     Ok(ok(StatusCode::OK, Page { events, after }))

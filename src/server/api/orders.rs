@@ -136,7 +136,7 @@ pub async fn list(
             (other, _) => return Err(ApiError::unknown_field(other.to_owned())),
         }
     }
-    let orders = checkout.store().list(member.config.id.clone(), state, before, PAGE).await?;
+    let orders = checkout.list(member.config.id.clone(), state, before, PAGE).await?;
     let full = orders.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
     let cursor = orders.last().filter(|_| full).map(|order| order.id.0.to_string());
     Ok(ok(StatusCode::OK, Page { orders: orders.iter().map(Snapshot::for_merchant).collect(), cursor }))

@@ -20,7 +20,7 @@ use crate::server::flight::Flights;
 use crate::server::hub::Hub;
 use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
-use crate::server::store::{Applied, Find, InboxRow, NewOrder, Store, StoreError};
+use crate::server::store::{Applied, Find, InboxRow, NewOrder, Store, StoreError, StoredEvent};
 
 pub use ask::event_of;
 
@@ -231,6 +231,49 @@ impl Checkout {
     /// [`CheckoutError::Store`].
     pub async fn find(&self, by: Find) -> Result<Option<Arc<Order>>, CheckoutError> {
         Ok(self.inner.store.find(by).await?.map(Arc::new))
+    }
+
+    /// A merchant's orders, newest first; see [`Store::list`].
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn list(
+        &self,
+        merchant: MerchantId,
+        state: Option<&'static str>,
+        before: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<Order>, CheckoutError> {
+        Ok(self.inner.store.list(merchant, state, before, limit).await?)
+    }
+
+    /// What a merchant was told, oldest first; see [`Store::events`].
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn events(
+        &self,
+        merchant: MerchantId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, CheckoutError> {
+        Ok(self.inner.store.events(merchant, after, limit).await?)
+    }
+
+    /// Records a notice that changes nothing else.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn record_notice(&self, notice: InboxRow) -> Result<(), CheckoutError> {
+        Ok(self.inner.store.record_notice(notice, self.now()).await?)
+    }
+
+    /// Whether the store takes writes now.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn ready(&self) -> Result<(), CheckoutError> {
+        Ok(self.inner.store.ready().await?)
     }
 
     /// The order whose page this is.
