@@ -45,3 +45,10 @@ pub mod runtime;
 #[cfg(feature = "ssr")]
 pub mod server;
 pub mod ui;
+
+/// Makes the browser ready for islands; the page's loader calls it once, before it wakes them.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    leptos::mount::hydrate_islands();
+}

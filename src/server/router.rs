@@ -39,7 +39,7 @@ pub fn service(app: App) -> Router {
         .route("/rest/pub/wx/pay_notify", post(notice::wx))
         .route("/rest/pub/ali/pay_notify", post(notice::ali))
         // Shoppers.
-        .merge(pages::routes())
+        .merge(pages::routes(&app.checkout))
         .merge(assets::routes())
         .route("/app/payment/wpay/{order_number}", get(wpay))
         // Operations.

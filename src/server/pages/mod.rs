@@ -1,10 +1,36 @@
-//! Pages that shoppers see. Never decides anything about money: it shows what is stored.
+//! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
+//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out.
+//! Never decides anything about money: it shows what is stored.
+
+pub mod calls;
+mod guard;
+mod live;
+mod look;
+mod pay;
+mod shell;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use leptos::server_fn::ServerFn as _;
 
+use super::checkout::Checkout;
 use super::router::App;
+use crate::ui::api::{ConfirmPayment, PushOrder};
+
+pub use guard::csrf_guard;
 
 /// The routes of the pages.
-pub fn routes() -> Router<App> {
+pub fn routes(checkout: &Checkout) -> Router<App> {
+    let call = |name: &'static str| {
+        post(move |state, headers, request: Request| calls::serve(name, state, headers, request))
+    };
     Router::new()
+        .route("/pay/{page}", get(pay::show).post(pay::act))
+        .route("/pay/{page}/status", get(live::status))
+        .route("/pay/{page}/events", get(live::events))
+        .route(PushOrder::PATH, call(PushOrder::PATH))
+        .route(ConfirmPayment::PATH, call(ConfirmPayment::PATH))
+        .layer(from_fn_with_state(checkout.clone(), csrf_guard))
 }

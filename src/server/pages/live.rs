@@ -1,0 +1,110 @@
+//! The state of an order for its page: once as JSON, or as a stream of events. Never asks a gateway:
+//! a thousand open tabs cost it nothing.
+
+use core::convert::Infallible;
+use core::time::Duration;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Json, Response};
+use futures_util::stream;
+use http::header;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::domain::id::UnixMillis;
+use crate::domain::order::{AnomalyKind, CloseCause, Order, State as OrderState};
+use crate::domain::time::spaced;
+use crate::server::checkout::{Checkout, CheckoutError};
+use crate::server::error::ApiError;
+use crate::ui::view::{LiveView, PageState};
+
+/// How often the stream speaks when nothing changes: proxies cut what is silent for a minute, and the
+/// page takes 25 s of silence for a dead stream.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The order's last minute.
+const EXPIRING_MS: i64 = 60_000;
+
+/// What may be seen of the order now.
+pub fn live_view(order: &Order, now: UnixMillis) -> LiveView {
+    let state = page_state(order, now);
+    let left = order.terms.expires_at.filter(|_| state.is_payable()).map(|at| at.since(now).max(0));
+    LiveView {
+        state,
+        version: order.version,
+        remaining_ms: left.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        paid_at: order.payment().map(|payment| spaced(payment.paid_at)),
+        paid_with: order.payment().map(|payment| payment.trade.channel),
+        code: None,
+    }
+}
+
+fn page_state(order: &Order, now: UnixMillis) -> PageState {
+    let has = |kind| order.anomalies.iter().any(|anomaly| anomaly.kind == kind);
+    match &order.state {
+        OrderState::Paid { .. } if order.anomalies.is_empty() => PageState::Paid,
+        OrderState::Paid { .. } => PageState::PaidTwice,
+        OrderState::Closed { .. } if has(AnomalyKind::Late) => PageState::PaidLate,
+        _ if has(AnomalyKind::Mismatch) => PageState::AmountMismatch,
+        OrderState::Closed { cause: CloseCause::Expired, .. } => PageState::Expired,
+        OrderState::Closed { cause: CloseCause::Merchant, .. } => PageState::Closed,
+        // The gateways are being asked whether money came in.
+        OrderState::Closing { .. } => PageState::Confirming,
+        OrderState::Pending => match order.terms.expires_at.map(|at| at.since(now)) {
+            Some(..=0) => PageState::Confirming,
+            Some(..EXPIRING_MS) => PageState::Expiring,
+            _ => PageState::Pending,
+        },
+    }
+}
+
+/// `GET /pay/{page}/status`.
+///
+/// # Errors
+/// Unknown page, or the store is unavailable.
+pub async fn status(
+    State(checkout): State<Checkout>,
+    Path(page): Path<String>,
+) -> Result<Response, ApiError> {
+    let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
+    let data = live_view(&order, checkout.now());
+    let body = Json(json!({ "status_code": 0, "data": data }));
+    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// `GET /pay/{page}/events`: the state now, after each change, and every ten seconds.
+///
+/// # Errors
+/// Unknown page, or the store is unavailable.
+pub async fn events(
+    State(checkout): State<Checkout>,
+    Path(page): Path<String>,
+) -> Result<Response, ApiError> {
+    let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
+    let mut orders = checkout.watch(order).await?;
+    orders.mark_changed();
+    let body = stream::unfold((checkout, orders), next);
+    // A proxy that buffers would keep the news to itself.
+    let headers =
+        [(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((headers, Sse::new(body)).into_response())
+}
+
+type Watching = (Checkout, watch::Receiver<Arc<Order>>);
+
+/// The next event: at once when the order changed, else when it is time to show that the stream lives.
+/// `None` ends the stream: the server stops.
+async fn next((checkout, mut orders): Watching) -> Option<(Result<Event, Infallible>, Watching)> {
+    tokio::select! {
+        biased;
+        () = checkout.stopping().cancelled() => return None,
+        changed = orders.changed() => changed.ok()?,
+        () = tokio::time::sleep(HEARTBEAT) => {}
+    }
+    let order = orders.borrow_and_update().clone();
+    let live = live_view(&order, checkout.now());
+    let text = serde_json::to_string(&live).unwrap_or_default();
+    let event = Event::default().id(live.version.to_string()).retry(Duration::from_secs(2)).data(text);
+    Some((Ok(event), (checkout, orders)))
+}

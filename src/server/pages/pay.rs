@@ -1,0 +1,192 @@
+//! The checkout page: which order, in which language, with which method and code. Loads everything before
+//! it renders. Never shows a result that is not stored, and never follows a word of the address about money.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use http::{HeaderMap, Method};
+use url::Url;
+
+use super::calls::{code_of, confirm, known_code};
+use super::live::live_view;
+use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
+use super::shell;
+use crate::domain::id::Channel;
+use crate::domain::order::Order;
+use crate::server::checkout::{Checkout, CheckoutError};
+use crate::server::error::ApiError;
+use crate::server::json::read_body;
+use crate::server::merchants::Member;
+use crate::ui::i18n::Locale;
+use crate::ui::view::{CardView, CheckoutView, CodeState, CodeView, Device, LiveView, page_path};
+
+/// How often a page without script refreshes itself after "I have paid" before it shows the code again.
+const ASKED_MAX: u8 = 3;
+
+/// `GET`, `HEAD /pay/{page}`.
+pub async fn show(
+    State(checkout): State<Checkout>,
+    page: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let look = Look::of(query.unwrap_or_default().as_bytes());
+    let page = page.map_or_else(|_| String::new(), |Path(page)| page);
+    match page_of(&checkout, page, look, &method, &headers).await {
+        Ok((view, member)) => {
+            let response =
+                shell::page(shell::checkout(&view), view.card.locale, &member.config.embed_origins);
+            remember(response, look.channel, checkout.public_base_url())
+        }
+        Err(error) => trouble(error, look, &headers),
+    }
+}
+
+/// `POST /pay/{page}`, the forms of the page: `do=confirm` ("I have paid") and `do=refresh` (a new code).
+/// Answers 303 to the page, so that reloading sends nothing twice.
+///
+/// # Errors
+/// An unknown `do`, a body that is too large.
+pub async fn act(
+    State(checkout): State<Checkout>,
+    Path(page): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let form = read_body(body).await?;
+    let look = Look { asked: 0, ..Look::of(&form) };
+    let found = checkout.order_by_page(&page).await;
+    let order = match found.and_then(|found| found.ok_or(CheckoutError::NotFound)) {
+        Ok(order) => order,
+        Err(error) => return Ok(trouble(error, look, &headers)),
+    };
+    let what = url::form_urlencoded::parse(&form).find(|(name, _)| name == "do").map(|(_, what)| what);
+    let asked = match what.as_deref() {
+        Some("confirm") => {
+            let order = confirm(&checkout, order).await;
+            u8::from(live_view(&order, checkout.now()).state.is_payable())
+        }
+        Some("refresh") => {
+            let member = checkout.member(&order.key.merchant)?;
+            code_of(&checkout, order, channel_of(&checkout, &member, look, &headers)).await;
+            0
+        }
+        Some(_) | None => return Err(ApiError::not_allowed("do", "confirm, refresh")),
+    };
+    let address = address(&page, look.channel, look.lang, asked);
+    Ok(remember(Redirect::to(&address).into_response(), look.channel, checkout.public_base_url()))
+}
+
+/// The page's address with what was wished for.
+pub fn address(page: &str, channel: Option<Channel>, lang: Option<Locale>, asked: u8) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    if let Some(channel) = channel {
+        query.append_pair("channel", channel.as_str());
+    }
+    if let Some(lang) = lang {
+        query.append_pair("lang", lang.as_str());
+    }
+    if asked > 0 {
+        query.append_pair("asked", &asked.to_string());
+    }
+    let query = query.finish();
+    if query.is_empty() { page_path(page) } else { format!("{}?{query}", page_path(page)) }
+}
+
+async fn page_of(
+    checkout: &Checkout,
+    page: String,
+    look: Look,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(CheckoutView, Arc<Member>), CheckoutError> {
+    let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
+    let member = checkout.member(&order.key.merchant)?;
+    let channel = channel_of(checkout, &member, look, headers);
+    let asked = if look.asked > ASKED_MAX { 0 } else { look.asked };
+    let (order, code) = if is_shopper(method, headers) {
+        code_of(checkout, order, channel).await
+    } else {
+        let code = known_code(checkout, &order, channel).unwrap_or(CodeView::bare(CodeState::Waiting));
+        (order, code)
+    };
+    let live = LiveView { code: Some(code), ..live_view(&order, checkout.now()) };
+    let wished = look.lang.or_else(|| order.terms.locale.as_deref().and_then(|word| word.parse().ok()));
+    let locale = wished
+        .or_else(|| browser_locale(headers))
+        .or_else(|| member.config.locale.parse().ok())
+        .unwrap_or(Locale::Zh);
+    Ok((
+        view_of(&order, &member, Shown { page, locale, channel, asked, device: device(headers) }, live),
+        member,
+    ))
+}
+
+/// What was decided about how the page is shown.
+struct Shown {
+    page: String,
+    locale: Locale,
+    channel: Channel,
+    asked: u8,
+    device: Device,
+}
+
+fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> CheckoutView {
+    let Shown { page, locale, channel, asked, device } = shown;
+    CheckoutView {
+        payee: member.config.name.clone(),
+        support: member.config.support.clone(),
+        title: order.terms.title.to_string(),
+        exit: order.terms.return_url.as_deref().and_then(|url| exit(url, order)),
+        methods: member.channels(),
+        channel,
+        device,
+        asked: if live.state.is_payable() { asked } else { 0 },
+        card: CardView {
+            page,
+            locale,
+            order_number: order.key.number.to_string(),
+            amount: order.terms.total.to_string(),
+            channel,
+            phone: device == Device::Phone,
+            asked: asked > 0 && live.state.is_payable(),
+            live,
+        },
+    }
+}
+
+/// Back to the mall: with type and number of the order, never with a result (contract.md 5).
+fn exit(return_url: &str, order: &Order) -> Option<String> {
+    let mut url = Url::parse(return_url).ok()?;
+    url.query_pairs_mut()
+        .append_pair("order_type", order.key.order_type.as_str())
+        .append_pair("order_number", order.key.number.as_str());
+    Some(url.into())
+}
+
+/// The address decides, then the app the page is opened in, then what this device used last, then the
+/// merchant's first.
+fn channel_of(checkout: &Checkout, member: &Member, look: Look, headers: &HeaderMap) -> Channel {
+    let inside = match device(headers) {
+        Device::InWechat => Some(Channel::Wx),
+        Device::InAlipay => Some(Channel::Ali),
+        Device::Desktop | Device::Phone => None,
+    };
+    let offered = member.channels();
+    let wishes = [look.channel, inside, remembered(headers, checkout.public_base_url())];
+    let wish = wishes.into_iter().flatten().find(|channel| offered.contains(channel));
+    wish.or_else(|| offered.first().copied()).unwrap_or(Channel::Wx)
+}
+
+/// The page that is shown when the order cannot be: it says nothing about whether there is one.
+fn trouble(error: CheckoutError, look: Look, headers: &HeaderMap) -> Response {
+    let locale = look.lang.or_else(|| browser_locale(headers)).unwrap_or(Locale::Zh);
+    let gone = error == CheckoutError::NotFound;
+    let status = ApiError::from(error).status();
+    let html = move |assets: &shell::Assets| shell::trouble(locale, gone, assets);
+    (status, shell::page(html, locale, &[])).into_response()
+}

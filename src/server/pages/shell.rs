@@ -1,0 +1,327 @@
+//! The checkout page as HTML: head, scripts with a nonce, and everything on it that never changes. What
+//! changes is the island's, `ui::card`. Never loads anything; never sets an inline style or handler.
+
+use std::sync::Arc;
+
+use axum::response::{Html, IntoResponse as _, Response};
+use http::{HeaderValue, header};
+use hydration_context::SsrSharedContext;
+use leptos::children::ToChildren;
+use leptos::prelude::*;
+
+use super::pay::address;
+use crate::runtime::random;
+use crate::server::assets;
+use crate::server::error::{ApiError, Kind};
+use crate::ui::card::{CheckoutCard, CheckoutCardProps};
+use crate::ui::countdown::urgency;
+use crate::ui::i18n::{Locale, Text};
+use crate::ui::method::method_switch;
+use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, tail};
+
+/// Seconds until a page without script loads itself anew: while payable, and while its code is awaited.
+const REFRESH_S: (u8, u8) = (5, 2);
+
+/// What the page loads, and the nonce that lets it.
+pub struct Assets {
+    /// Of this response only.
+    pub nonce: String,
+    /// The addresses of style, loader, bindings and wasm; absent in a binary built without the site.
+    pub style: Option<&'static str>,
+    loader: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// The parts of the document that differ between pages.
+struct Document {
+    locale: Locale,
+    title: String,
+    /// Of `<html>`: what the stylesheet reads.
+    marks: Vec<(&'static str, String)>,
+    /// For pages without script: seconds, and where to.
+    refresh: Option<String>,
+    /// The page's `/status`, and the state that it shows: for the watchdog.
+    watched: Option<(String, &'static str)>,
+}
+
+/// A whole answer: the document that `draw` makes, with its headers and a nonce of its own.
+pub fn page(draw: impl FnOnce(&Assets) -> String, locale: Locale, embed_origins: &[String]) -> Response {
+    let Ok(nonce) = random::base62(22) else { return ApiError::new(Kind::Internal).into_response() };
+    let loader = assets::url("loader.js").zip(assets::url("shouyin.js")).zip(assets::url("shouyin.wasm"));
+    let assets = Assets {
+        style: assets::url("main.css"),
+        loader: loader.map(|((loader, js), wasm)| (loader, js, wasm)),
+        nonce,
+    };
+    let policy = policy(&assets.nonce, embed_origins);
+    let mut response = Html(draw(&assets)).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+        (header::CONTENT_LANGUAGE, locale.as_str()),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "strict-origin"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin-allow-popups"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        (header::HeaderName::from_static("x-robots-tag"), "noindex"),
+    ] {
+        // The configuration lets nothing into `embed_origins` that a header cannot hold.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+fn policy(nonce: &str, embed_origins: &[String]) -> String {
+    let ancestors = if embed_origins.is_empty() { "'none'".to_owned() } else { embed_origins.join(" ") };
+    format!(
+        "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic' 'wasm-unsafe-eval'; \
+         style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; font-src 'self'; \
+         form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors {ancestors}"
+    )
+}
+
+/// Draws the checkout page.
+pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_> {
+    move |assets| {
+        let card = &view.card;
+        let state = shown(view);
+        let code = card.live.code.as_ref().map_or(CodeState::Waiting, |code| code.state);
+        let left = card.live.remaining_ms.map(|ms| ms / 1_000);
+        let over = card.live.state.is_over();
+        // Asking "has it changed?" makes no sense while there is no code yet: then the page reloads.
+        let watched = if code == CodeState::Waiting { "" } else { card.live.state.as_str() };
+        let document = Document {
+            locale: card.locale,
+            title: card.window_title(state),
+            marks: vec![
+                ("data-state", state.as_str().to_owned()),
+                ("data-channel", card.channel.as_str().to_owned()),
+                ("data-code", code.as_str().to_owned()),
+                ("data-left", urgency(left).to_owned()),
+                ("data-device", view.device.as_str().to_owned()),
+            ],
+            refresh: (!over).then(|| refresh(view, code)),
+            watched: (!over).then(|| (format!("{}/status", card.path()), watched)),
+        };
+        render(&document, assets, || body(view).to_html())
+    }
+}
+
+/// Draws the page that is shown when an order cannot be: `gone`, or not right now.
+pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
+    let (title, means) =
+        if gone { (Text::UnknownTitle, Text::UnknownMeans) } else { (Text::BrokenTitle, Text::BrokenMeans) };
+    let document = Document {
+        locale,
+        title: locale.say(title).to_owned(),
+        marks: Vec::new(),
+        refresh: (!gone).then(|| REFRESH_S.0.to_string()),
+        watched: None,
+    };
+    let plain = Assets { nonce: assets.nonce.clone(), style: assets.style, loader: None };
+    render(&document, &plain, || {
+        view! {
+            <main class="card">
+                <div class="result">
+                    <h1>{locale.say(title)}</h1>
+                    <p>{locale.say(means)}</p>
+                </div>
+            </main>
+        }
+        .to_html()
+    })
+}
+
+/// What the island will show: `confirming` while the answer to "I have paid" is awaited.
+fn shown(view: &CheckoutView) -> PageState {
+    if view.card.asked { PageState::Confirming } else { view.card.live.state }
+}
+
+/// The refresh of a page without script keeps method and language, and counts how long it confirms.
+fn refresh(view: &CheckoutView, code: CodeState) -> String {
+    let seconds = if code == CodeState::Waiting { REFRESH_S.1 } else { REFRESH_S.0 };
+    let asked = if view.card.asked { view.asked.saturating_add(1) } else { 0 };
+    let address = address(&view.card.page, Some(view.channel), Some(view.card.locale), asked);
+    format!("{seconds};url={address}")
+}
+
+/// The document around a body. Escaping is Leptos's; only the tags of the frame are written here.
+fn render(document: &Document, assets: &Assets, body: impl FnOnce() -> String) -> String {
+    // Ends with the block, and with it whatever signals the view has made.
+    let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
+    let (head, body) = owner.with(|| (head(document, assets).to_html(), body()));
+    let mut html = format!("<!DOCTYPE html><html lang=\"{}\"", document.locale.as_str());
+    for (name, word) in &document.marks {
+        html.extend([" ", name, "=\"", word, "\""]);
+    }
+    html.extend(["><head>", &head, "</head><body class=\"checkout\">", &body, "</body></html>"]);
+    html
+}
+
+fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
+    let nonce = assets.nonce.clone();
+    let refresh = document.refresh.clone().map(|content| {
+        view! {
+            <noscript>
+                <meta http-equiv="refresh" content=content />
+            </noscript>
+        }
+    });
+    let style = assets.style.map(|style| view! { <link rel="stylesheet" href=style /> });
+    let loader = assets.loader.filter(|_| document.watched.is_some() || !document.marks.is_empty());
+    let loader = loader.map(|(loader, js, wasm)| {
+        let (first, second) = (nonce.clone(), nonce.clone());
+        view! {
+            <link rel="modulepreload" href=js nonce=first />
+            <link rel="preload" href=wasm r#as="fetch" r#type="application/wasm" crossorigin="anonymous" />
+            <script type="module" src=loader data-js=js data-wasm=wasm nonce=second></script>
+        }
+    });
+    let watchdog = document.watched.clone().map(|(status, state)| {
+        view! { <script nonce=nonce data-status=status data-state=state inner_html=WATCHDOG></script> }
+    });
+    view! {
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
+        <meta name="color-scheme" content="light dark" />
+        <meta name="robots" content="noindex" />
+        <title>{document.title.clone()}</title>
+        {refresh}
+        {style}
+        <link rel="icon" href="/favicon.svg" r#type="image/svg+xml" />
+        {loader}
+        {watchdog}
+    }
+}
+
+/// For browsers with script whose islands do not wake (no wasm, too old, blocked): from the fourth
+/// second on it asks for the state and loads the page anew when that has changed. Old syntax on purpose.
+const WATCHDOG: &str = "(function(){var d=document,s=d.currentScript;if(!s)return;\
+var u=s.getAttribute('data-status'),o=s.getAttribute('data-state');\
+function again(){setTimeout(ask,1500)}\
+function ask(){if(d.documentElement.hasAttribute('data-awake'))return;if(!o)return location.reload();\
+var x=new XMLHttpRequest();x.open('GET',u);x.onerror=again;x.onload=function(){var n;\
+try{n=JSON.parse(x.responseText).data.state}catch(e){}\
+if(n&&n!==o)location.reload();else again()};x.send()}\
+setTimeout(ask,4000)})()";
+
+fn body(view: &CheckoutView) -> impl IntoView + use<> {
+    let card = &view.card;
+    let locale = card.locale;
+    let other = locale.other();
+    let language = address(&card.page, Some(view.channel), Some(other), 0);
+    let island = CheckoutCardProps::builder()
+        .card(Packed(card.clone()))
+        .children(ToChildren::to_children({
+            let (summary, methods, actions) =
+                (summary(view).into_any(), method_switch(view).into_any(), actions(view).into_any());
+            move || (summary, methods, actions)
+        }))
+        .build();
+    let support = view.support.clone().map(|support| view! { <span class="support">{support}</span> });
+    view! {
+        <main class="card">
+            <p class="banner while-offline">{locale.say(Text::Offline)}</p>
+            <header class="top">
+                <h1 class="payee">{view.payee.clone()}</h1>
+                <nav class="languages">
+                    <a href=language lang=other.as_str() hreflang=other.as_str()>
+                        {locale.say(Text::OtherLanguage)}
+                    </a>
+                </nav>
+            </header>
+            <div class="columns">{CheckoutCard(island)}</div>
+            <footer class="foot">
+                <span>{locale.fill(Text::Support, tail(&card.order_number))}</span>
+                {support}
+                <span>{locale.say(Text::LastKnown)}</span>
+            </footer>
+        </main>
+    }
+}
+
+/// How much, for what.
+fn summary(view: &CheckoutView) -> impl IntoView + use<> {
+    let card = &view.card;
+    let locale = card.locale;
+    view! {
+        <div class="summary">
+            <p class="due">
+                <span class="while-open">{locale.say(Text::AmountDue)}</span>
+                <span class="while-over">{locale.say(Text::Amount)}</span>
+            </p>
+            <p class="amount">
+                <span aria-hidden="true">
+                    <small>"¥"</small>
+                    {card.amount.clone()}
+                </span>
+                <span class="spoken">{locale.fill(Text::SpokenAmount, &card.amount)}</span>
+            </p>
+            <p class="title">{view.title.clone()}</p>
+            <p class="order second">
+                <span>{locale.say(Text::OrderNumber)} " " <b>{card.order_number.clone()}</b></span>
+                <button
+                    class="copy while-awake"
+                    type="button"
+                    data-copy=""
+                    aria-label=locale.say(Text::CopyOrderNumber)
+                >
+                    {locale.say(Text::Copy)}
+                </button>
+                <span class="while-copied" aria-hidden="true">
+                    {locale.say(Text::Copied)}
+                </span>
+            </p>
+        </div>
+    }
+}
+
+/// What else can be done: each a form or a link that works by itself.
+fn actions(view: &CheckoutView) -> impl IntoView + use<> {
+    let card = &view.card;
+    let locale = card.locale;
+    let form = |what: &'static str, class: &'static str, label: Text| {
+        view! {
+            <form method="post" action=card.path() class=class data-do=what>
+                <input type="hidden" name="do" value=what />
+                <input type="hidden" name="channel" value=view.channel.as_str() />
+                <input type="hidden" name="lang" value=locale.as_str() />
+                <button class="plain" type="submit">
+                    {locale.say(label)}
+                </button>
+            </form>
+        }
+    };
+    let hint = |class: &'static str, text: Text| view! { <p class=class>{locale.say(text)}</p> };
+    // Inside one wallet's browser the other wallet cannot be paid with.
+    let guide = match view.device {
+        Device::InWechat => Some(hint("guide while-payable while-ali", Text::LeaveWechat)),
+        Device::InAlipay => Some(hint("guide while-payable while-wx", Text::LeaveAlipay)),
+        Device::Phone => Some(hint("second while-payable while-ready", Text::OnPhone)),
+        Device::Desktop => None,
+    };
+    let exit = match view.exit.clone() {
+        Some(exit) => view! {
+            <a class="plain" href=exit>
+                {locale.say(Text::Back)}
+            </a>
+        }
+        .into_any(),
+        None => hint("second", Text::CloseTab).into_any(),
+    };
+    view! {
+        <div class="more">
+            {guide}
+            {hint("second while-expiring", Text::OneMinuteLeft)}
+            {hint("wait while-not-yet while-payable", Text::NotYet)}
+            <div class="actions">
+                {form("refresh", "while-trouble while-payable", Text::NewCode)}
+                {form("confirm", "while-open", Text::HavePaid)}
+                {exit}
+            </div>
+        </div>
+    }
+}

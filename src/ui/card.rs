@@ -1,0 +1,94 @@
+//! The island of the checkout page: everything on it that changes, around one `Session`.
+//! Never holds text that the server alone can render: that comes as children, from `server::pages::pay`.
+
+use leptos::prelude::*;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Element, Event, MouseEvent, SubmitEvent};
+
+use super::i18n::Text;
+use super::panel::Stage;
+use super::session::Session;
+use super::status::{Voice, follow};
+use super::view::Packed;
+
+/// The live part of the card. Its children are forms that work by themselves; when the island is awake
+/// it hears them first.
+#[island]
+pub(crate) fn CheckoutCard(
+    /// As the server saw it.
+    card: Packed,
+    /// The forms, and what else stands beside the code.
+    children: Children,
+) -> impl IntoView {
+    let session = Session::new(card.0);
+    let voice = Voice::new();
+    let label = session.card.with_value(|card| card.locale.say(Text::TimeLeft));
+    follow(session, voice);
+    view! {
+        <div class="stage">
+            <Stage session />
+        </div>
+        <div
+            class="side"
+            on:change=move |event| chosen(session, &event)
+            on:submit=move |event| sent(session, &event)
+            on:click=move |event| copied(session, voice, &event)
+        >
+            {children()} <p class="countdown" aria-hidden="true">
+                {label} " " <b class="digits">{session.face}</b>
+            </p>
+        </div>
+        <p class="spoken" role="status">
+            {voice.calm}
+        </p>
+        <p class="spoken" role="alert">
+            {voice.urgent}
+        </p>
+    }
+}
+
+fn target(event: &Event) -> Option<Element> {
+    event.target()?.dyn_into().ok()
+}
+
+/// A radio button was chosen. The choice stands in the address too, so that reloading keeps it.
+fn chosen(session: Session, event: &Event) {
+    let value = target(event).and_then(|radio| radio.get_attribute("value"));
+    let Some(channel) = value.and_then(|word| word.parse().ok()) else { return };
+    session.choose(channel);
+    let address = session.card.with_value(|card| {
+        [&card.path(), "?channel=", channel.as_str(), "&lang=", card.locale.as_str()].concat()
+    });
+    if let Ok(history) = window().history() {
+        // Refused only by browsers that limit how often; the page works without it.
+        let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&address));
+    }
+}
+
+/// A form was sent: "I have paid", or "get a new code". The radio form has been heard already.
+fn sent(session: Session, event: &SubmitEvent) {
+    event.prevent_default();
+    match target(event).and_then(|form| form.get_attribute("data-do")).as_deref() {
+        Some("confirm") => session.confirm(),
+        Some("refresh") => session.choose(session.channel.get_untracked()),
+        _ => {}
+    }
+}
+
+/// The button that copies the order number was pressed.
+fn copied(session: Session, voice: Voice, event: &MouseEvent) {
+    if target(event).is_none_or(|button| !button.has_attribute("data-copy")) {
+        return;
+    }
+    let (number, done) =
+        session.card.with_value(|card| (card.order_number.clone(), card.locale.say(Text::Copied)));
+    let writing = JsFuture::from(window().navigator().clipboard().write_text(&number));
+    leptos::task::spawn_local(async move {
+        // Refused where the page is framed without leave: the number can be selected by hand.
+        if writing.await.is_ok() {
+            voice.calm.set(done.to_owned());
+            super::session::mark("data-copied", "1");
+        }
+    });
+}

@@ -1,0 +1,10 @@
+// Wakes the islands: loads the bindings and the wasm that its own tag names, then calls, for each
+// <leptos-island>, the function that the element names. The page counts as awake when all of them are.
+const { js, wasm } = document.querySelector("script[data-wasm]").dataset;
+const islands = await import(js);
+await islands.default({ module_or_path: wasm });
+islands.hydrate();
+for (const island of document.querySelectorAll("leptos-island")) {
+  islands[island.dataset.component](island);
+}
+document.documentElement.dataset.awake = "";

@@ -1,0 +1,45 @@
+//! The radio switch between methods: a form that works by itself. Rendered by the server alone; the
+//! island hears its changes, and the stylesheet hides it when the order is over.
+
+use leptos::prelude::*;
+
+use super::i18n::Text;
+use super::view::{CheckoutView, method_name};
+use crate::domain::id::Channel;
+
+/// The radio buttons, and a button to send them that is seen only while no island is awake.
+pub fn method_switch(view: &CheckoutView) -> impl IntoView + use<> {
+    let locale = view.card.locale;
+    let radios = view.methods.iter().map(|&channel| {
+        let (mark, class) = match channel {
+            Channel::Wx => (Text::MarkWx, "method wx"),
+            Channel::Ali => (Text::MarkAli, "method ali"),
+        };
+        view! {
+            <label class=class>
+                <input
+                    type="radio"
+                    name="channel"
+                    value=channel.as_str()
+                    checked=view.channel == channel
+                />
+                <span class="disc" aria-hidden="true">
+                    {locale.say(mark)}
+                </span>
+                <span>{locale.say(method_name(channel))}</span>
+            </label>
+        }
+    });
+    view! {
+        <form class="methods while-payable" method="get" action=view.card.path() data-do="choose">
+            <fieldset>
+                <legend>{locale.say(Text::Method)}</legend>
+                {radios.collect_view()}
+            </fieldset>
+            <input type="hidden" name="lang" value=locale.as_str() />
+            <button class="plain while-asleep" type="submit">
+                {locale.say(Text::UseMethod)}
+            </button>
+        </form>
+    }
+}

@@ -1,0 +1,101 @@
+//! The QR code as SVG: the one component that the server renders and the browser renders again.
+//! Never inverts with the theme: scanners want black on white with four quiet modules around.
+
+use core::fmt::Write as _;
+
+use leptos::prelude::*;
+use qrcode::{Color, EcLevel, QrCode};
+
+/// Light modules on each side, as ISO 18004 asks for.
+const QUIET: usize = 4;
+
+/// A code drawn as one path, a unit a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawing {
+    /// Side of the square in modules, quiet zone included.
+    pub side: String,
+    /// The dark modules, a rectangle for each run in a row.
+    pub path: String,
+}
+
+impl Drawing {
+    /// Draws `content` with error correction M. `None`: longer than any QR code holds.
+    pub fn of(content: &str) -> Option<Self> {
+        let code = QrCode::with_error_correction_level(content, EcLevel::M).ok()?;
+        let width = code.width();
+        let modules = code.into_colors();
+        let mut path = String::with_capacity(4096);
+        for (y, row) in modules.chunks(width).enumerate() {
+            let mut x = 0;
+            for run in row.chunk_by(|left, right| left == right) {
+                if run.first() == Some(&Color::Dark) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(path, "M{} {}h{}v1h-{2}z", x + QUIET, y + QUIET, run.len());
+                }
+                x += run.len();
+            }
+        }
+        Some(Self { side: (width + 2 * QUIET).to_string(), path })
+    }
+}
+
+/// The code as a picture, with a text for those who do not see it.
+#[component]
+pub fn QrImage(
+    /// The code, drawn.
+    drawing: Drawing,
+    /// What it is.
+    alt: String,
+) -> impl IntoView {
+    let Drawing { side, path } = drawing;
+    let view_box = format!("0 0 {side} {side}");
+    view! {
+        <svg
+            class="qr"
+            xmlns="http://www.w3.org/2000/svg"
+            viewBox=view_box
+            shape-rendering="crispEdges"
+            role="img"
+            aria-label=alt
+        >
+            <rect width="100%" height="100%" fill="#fff"></rect>
+            <path d=path fill="#000"></path>
+        </svg>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws the path back onto a grid and compares it with the library's matrix, quiet zone included.
+    #[test]
+    fn the_path_is_the_matrix() {
+        let content = "weixin://wxpay/bizpayurl?pr=NwY5Mz9&groupid=00";
+        let matrix = QrCode::with_error_correction_level(content, EcLevel::M).unwrap();
+        let drawing = Drawing::of(content).unwrap();
+        let side: usize = drawing.side.parse().unwrap();
+        assert_eq!(side, matrix.width() + 8);
+        let mut grid = vec![vec![false; side]; side];
+        for run in drawing.path.split('M').skip(1) {
+            let (at, rest) = run.split_once('h').unwrap();
+            let (x, y) = at.split_once(' ').unwrap();
+            let (x, y): (usize, usize) = (x.parse().unwrap(), y.parse().unwrap());
+            let (len, back) = rest.split_once("v1h-").unwrap();
+            assert_eq!(format!("{len}z"), back);
+            grid[y][x..x + len.parse::<usize>().unwrap()].fill(true);
+        }
+        for (y, row) in grid.iter().enumerate() {
+            for (x, dark) in row.iter().enumerate() {
+                let inside = (4..side - 4).contains(&x) && (4..side - 4).contains(&y);
+                let expected = inside && matrix[(x - 4, y - 4)] == Color::Dark;
+                assert_eq!(*dark, expected, "{x},{y}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_long_is_no_drawing() {
+        assert_eq!(Drawing::of(&"x".repeat(3000)), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! What the card knows while it is open: signals, and the few things that change them.
+//! Never decides that an order is paid: it repeats what the server says, newest version first.
+
+use leptos::prelude::*;
+
+use super::api::{confirm_payment, push_order};
+use super::countdown::clock_face;
+use super::panel::Panel;
+use super::view::{CardView, CodeState, CodeView, LiveView, PageState};
+use crate::domain::id::Channel;
+
+/// How long "confirming" holds the shopper back when no gateway confirms, in ms.
+const CONFIRM_MS: f64 = 12_000.0;
+
+/// The signals of one card. Times are ms on the browser's monotonic clock.
+#[derive(Clone, Copy)]
+pub struct Session {
+    /// As the server rendered it.
+    pub card: StoredValue<CardView>,
+    /// What the server said last.
+    pub live: RwSignal<LiveView>,
+    /// The chosen method.
+    pub channel: RwSignal<Channel>,
+    /// Its code.
+    pub code: RwSignal<CodeView>,
+    /// What is shown: the server's word, or `confirming` while an answer is awaited.
+    pub shown: RwSignal<PageState>,
+    /// The time left, as digits.
+    pub face: RwSignal<String>,
+    /// Whole seconds left to pay; `None`: no limit.
+    pub left: StoredValue<Option<u32>>,
+    /// The answer to "I have paid" is awaited until then.
+    asked_until: StoredValue<Option<f64>>,
+    deadline: StoredValue<Option<f64>>,
+    code_until: StoredValue<Option<f64>>,
+}
+
+impl Session {
+    /// The card as the server rendered it.
+    pub fn new(card: CardView) -> Self {
+        let live = card.live.clone();
+        let left = live.remaining_ms.map(|ms| ms / 1_000);
+        Self {
+            channel: RwSignal::new(card.channel),
+            code: RwSignal::new(live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting))),
+            shown: RwSignal::new(shown(live.state, left, card.asked)),
+            face: RwSignal::new(left.map(clock_face).unwrap_or_default()),
+            left: StoredValue::new(left),
+            asked_until: StoredValue::new(None),
+            deadline: StoredValue::new(None),
+            code_until: StoredValue::new(None),
+            live: RwSignal::new(live),
+            card: StoredValue::new(card),
+        }
+    }
+
+    /// What stands in the middle of the card.
+    pub fn panel(self) -> Panel {
+        let (shown, channel) = (self.shown.get(), self.channel.get());
+        self.card.with_value(|card| {
+            self.code.with(|code| self.live.with(|live| Panel::of(card, shown, channel, code, live)))
+        })
+    }
+
+    /// Puts the server's durations onto the browser's monotonic clock, once it is there.
+    pub fn anchor(self) {
+        let now = now();
+        self.anchor_deadline(now);
+        self.anchor_code(now);
+        if self.card.with_value(|card| card.asked) {
+            self.asked_until.set_value(Some(now + CONFIRM_MS));
+        }
+    }
+
+    /// Takes the server's word, unless a newer one is known.
+    pub fn take(self, live: LiveView) {
+        if live.version < self.live.with_untracked(|known| known.version) {
+            return;
+        }
+        let now = now();
+        if let Some(code) = &live.code {
+            self.code.set(code.clone());
+            self.anchor_code(now);
+        }
+        self.live.set(live);
+        self.anchor_deadline(now);
+        self.tick(now);
+    }
+
+    /// Counts on, on the monotonic clock: never on the device's idea of the time of day.
+    pub fn tick(self, now: f64) {
+        let left = self.deadline.get_value().map(|deadline| whole_seconds(deadline - now));
+        if left != self.left.get_value() {
+            self.left.set_value(left);
+            self.face.set(left.map(clock_face).unwrap_or_default());
+        }
+        if self.asked_until.get_value().is_some_and(|until| now > until) {
+            self.asked_until.set_value(None);
+            mark("data-not-yet", "1");
+        }
+        let asked = self.asked_until.get_value().is_some();
+        let state = shown(self.live.with_untracked(|live| live.state), left, asked);
+        if state != self.shown.get_untracked() {
+            self.shown.set(state);
+        }
+        if state.is_payable() && self.code_until.get_value().is_some_and(|until| now > until) {
+            self.choose(self.channel.get_untracked());
+        }
+    }
+
+    /// Switches to a method, or fetches its code anew.
+    pub fn choose(self, channel: Channel) {
+        self.channel.set(channel);
+        self.code.set(CodeView::bare(CodeState::Waiting));
+        self.code_until.set_value(None);
+        mark("data-not-yet", "");
+        let page = self.card.with_value(|card| card.page.clone());
+        leptos::task::spawn_local(async move {
+            let fresh = push_order(page, channel).await;
+            // A later choice has its own answer coming.
+            if self.channel.get_untracked() == channel {
+                match fresh {
+                    Ok(live) => self.take(live),
+                    Err(_) => self.code.set(CodeView::bare(CodeState::Unavailable)),
+                }
+            }
+        });
+    }
+
+    /// "I have paid": asks the server, which asks the gateways.
+    pub fn confirm(self) {
+        let now = now();
+        self.asked_until.set_value(Some(now + CONFIRM_MS));
+        mark("data-not-yet", "");
+        self.tick(now);
+        let page = self.card.with_value(|card| card.page.clone());
+        leptos::task::spawn_local(async move {
+            if let Ok(live) = confirm_payment(page).await {
+                self.take(live);
+            }
+        });
+    }
+
+    fn anchor_deadline(self, now: f64) {
+        let remaining = self.live.with_untracked(|live| live.remaining_ms);
+        self.deadline.set_value(remaining.map(|ms| now + f64::from(ms)));
+    }
+
+    fn anchor_code(self, now: f64) {
+        let until = self.code.with_untracked(|code| match code.state {
+            // While the server is still asking the gateway, nothing may be shown: ask again at once.
+            CodeState::Ready | CodeState::Waiting => Some(now + f64::from(code.remaining_ms)),
+            CodeState::Unavailable | CodeState::Refused | CodeState::Over => None,
+        });
+        self.code_until.set_value(until);
+    }
+}
+
+/// The server's word, except that an answer that is awaited shows as `confirming`.
+pub const fn shown(state: PageState, left: Option<u32>, asked: bool) -> PageState {
+    match (state, left) {
+        (PageState::Pending | PageState::Expiring, Some(0)) => PageState::Confirming,
+        (PageState::Pending | PageState::Expiring, _) if asked => PageState::Confirming,
+        (PageState::Pending, Some(1..60)) => PageState::Expiring,
+        (state, _) => state,
+    }
+}
+
+/// Writes an attribute of `<html>` that the stylesheet reads. In the browser only.
+pub fn mark(name: &str, value: &str) {
+    if let Some(root) = document().document_element() {
+        // Refused for a malformed name only.
+        let _ = root.set_attribute(name, value);
+    }
+}
+
+/// Milliseconds on the browser's monotonic clock. In the browser only.
+pub fn now() -> f64 {
+    window().performance().map_or(0.0, |clock| clock.now())
+}
+
+/// Rounded down, never below 0.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the standard library has no other way from f64; out of range saturates, which is right here"
+)]
+const fn whole_seconds(ms: f64) -> u32 {
+    (ms / 1_000.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown() {
+        use PageState::{Confirming, Expiring, Paid, Pending};
+        for (state, left, asked, expected) in [
+            (Pending, None, false, Pending),
+            (Pending, Some(60), false, Pending),
+            (Pending, Some(59), false, Expiring),
+            (Pending, Some(0), false, Confirming),
+            (Expiring, Some(0), false, Confirming),
+            (Pending, Some(100), true, Confirming),
+            (Paid, Some(0), true, Paid),
+        ] {
+            assert_eq!(shown(state, left, asked), expected, "{state} {left:?} {asked}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_rounded_down_and_never_negative() {
+        assert_eq!([whole_seconds(999.9), whole_seconds(1_000.0), whole_seconds(-5_000.0)], [0, 1, 0]);
+    }
+}

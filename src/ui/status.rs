@@ -1,0 +1,328 @@
+//! Follows the order while the page is open: a stream first, questions beside it, one clock for both.
+//! Never trusts silence: whatever wakes the page (back, focus, online) asks at once.
+
+use core::time::Duration;
+
+use leptos::prelude::*;
+use serde::Deserialize;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{EventSource, MessageEvent, Response};
+
+use super::countdown::{announcement, urgency};
+use super::i18n::Text;
+use super::session::{Session, mark, now};
+use super::view::{CodeState, LiveView, PageState};
+use crate::domain::id::Channel;
+
+/// How often the clock of the page ticks, in ms.
+const TICK: u64 = 500;
+/// A stream that said nothing for this long is taken for dead: the server speaks every 10 s.
+const STREAM_SILENCE: f64 = 25_000.0;
+/// A question without an answer for this long may be asked again.
+const QUESTION_LIFE: f64 = 8_000.0;
+/// The server must be silent for this long before the shopper is told.
+const OFFLINE_AFTER: f64 = 3_000.0;
+/// When a stream that gave up is opened anew.
+const REOPEN: f64 = 15_000.0;
+
+/// The two regions of the page that are read out when their text changes.
+#[derive(Clone, Copy)]
+pub struct Voice {
+    /// What may wait until the reader pauses.
+    pub calm: RwSignal<String>,
+    /// What may not: expiry and errors.
+    pub urgent: RwSignal<String>,
+}
+
+impl Voice {
+    /// Silence.
+    pub fn new() -> Self {
+        Self { calm: RwSignal::new(String::new()), urgent: RwSignal::new(String::new()) }
+    }
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Starts following, in the browser only.
+pub fn follow(session: Session, voice: Voice) {
+    Effect::new(move |_| {
+        session.anchor();
+        if !session.live.with_untracked(|live| live.state.is_over()) {
+            Follower::new(session, voice).start();
+        }
+    });
+    Effect::new(move |before: Option<(PageState, Channel, CodeState)>| {
+        let now = (session.shown.get(), session.channel.get(), session.code.with(|code| code.state));
+        // The first run finds what the page says already.
+        if let Some(before) = before
+            && before != now
+        {
+            tell(session, voice, before.0, now);
+        }
+        now
+    });
+    Effect::new(move |before: Option<Option<u32>>| {
+        session.face.track();
+        let left = session.left.get_value();
+        mark("data-left", urgency(left));
+        if let (Some(Some(before)), Some(now)) = (before, left)
+            && session.shown.get_untracked().is_payable()
+            && let Some(text) = announcement(before, now)
+        {
+            voice.calm.set(session.card.with_value(|card| card.locale.say(text).to_owned()));
+        }
+        left
+    });
+}
+
+/// Another state, method or code is shown: the title, the attributes that the stylesheet reads, the
+/// focus and the spoken text follow.
+fn tell(session: Session, voice: Voice, before: PageState, now: (PageState, Channel, CodeState)) {
+    let (state, channel, code) = now;
+    mark("data-state", state.as_str());
+    mark("data-channel", channel.as_str());
+    mark("data-code", code.as_str());
+    session.card.with_value(|card| {
+        document().set_title(&card.window_title(state));
+        if code == CodeState::Waiting || state == PageState::Expiring {
+            // The code speaks when it is there; the last minute is announced by the countdown.
+            return;
+        }
+        let text = card.spoken(state, channel);
+        if matches!(state, PageState::Expired | PageState::AmountMismatch) {
+            voice.urgent.set(text);
+        } else {
+            voice.calm.set(text);
+        }
+    });
+    if before != state && !state.is_payable() {
+        keep_focus();
+    }
+}
+
+/// If the focused element goes with the old screen, the new heading gets the focus; else nothing moves.
+fn keep_focus() {
+    let inside = document()
+        .active_element()
+        .is_some_and(|element| element.closest("leptos-island").is_ok_and(|island| island.is_some()));
+    if !inside {
+        return;
+    }
+    request_animation_frame(move || {
+        let lost = document()
+            .active_element()
+            .is_none_or(|element| element.tag_name() == "BODY" || element.closest("[hidden]") != Ok(None));
+        let heading = document().get_element_by_id("heading");
+        if let Some(heading) =
+            heading.filter(|_| lost).and_then(|h| h.dyn_into::<web_sys::HtmlElement>().ok())
+        {
+            // An element that cannot take the focus leaves it where it is.
+            let _ = heading.focus();
+        }
+    });
+}
+
+/// The stream, the questions and when they are due. Times are ms on the monotonic clock.
+#[derive(Clone, Copy)]
+struct Follower {
+    session: Session,
+    voice: Voice,
+    stream: StoredValue<Option<EventSource>, LocalStorage>,
+    /// When the stream spoke last.
+    heard: StoredValue<Option<f64>>,
+    /// When the question under way was asked.
+    asking: StoredValue<Option<f64>>,
+    /// When the next question is due.
+    due: StoredValue<f64>,
+    /// When a stream that gave up may be opened anew.
+    reopen: StoredValue<f64>,
+    /// Since when nothing was heard.
+    silent: StoredValue<Option<f64>>,
+    /// Questions in a row without an answer.
+    failures: StoredValue<u32>,
+    /// Whether the shopper has been told.
+    offline: StoredValue<bool>,
+    started: f64,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    data: LiveView,
+}
+
+impl Follower {
+    fn new(session: Session, voice: Voice) -> Self {
+        let now = now();
+        Self {
+            session,
+            voice,
+            stream: StoredValue::new_local(None),
+            heard: StoredValue::new(None),
+            asking: StoredValue::new(None),
+            due: StoredValue::new(now + 1_000.0),
+            reopen: StoredValue::new(now + REOPEN),
+            silent: StoredValue::new(None),
+            failures: StoredValue::new(0),
+            offline: StoredValue::new(false),
+            started: now,
+        }
+    }
+
+    fn start(self) {
+        self.listen();
+        set_interval(move || self.tick(), Duration::from_millis(TICK));
+        for event in ["focus", "online", "pageshow"] {
+            let _listener = window_event_listener_untyped(event, move |_| self.ask());
+        }
+        let _listener = window_event_listener_untyped("offline", move |_| self.failed());
+        // Bubbles from the document.
+        let _listener = window_event_listener_untyped("visibilitychange", move |_| {
+            if !document().hidden() {
+                self.ask();
+            }
+        });
+    }
+
+    fn address(self, what: &str) -> String {
+        self.session.card.with_value(|card| [&card.path(), "/", what].concat())
+    }
+
+    fn over(self) -> bool {
+        self.session.live.with_untracked(|live| live.state.is_over())
+    }
+
+    fn listen(self) {
+        self.close();
+        let Ok(stream) = EventSource::new(&self.address("events")) else { return };
+        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            let live = event.data().as_string().and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
+            if let Some(live) = live {
+                self.heard.set_value(Some(now()));
+                self.take(live);
+            }
+        });
+        stream.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        on_message.forget();
+        let on_error = Closure::<dyn FnMut()>::new(move || {
+            // It opens itself anew; meanwhile there are questions.
+            if self.heard.get_value().is_some() {
+                self.heard.set_value(None);
+                self.ask();
+            }
+        });
+        stream.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        on_error.forget();
+        self.stream.set_value(Some(stream));
+    }
+
+    fn close(self) {
+        if let Some(stream) = self.stream.try_update_value(Option::take).flatten() {
+            stream.set_onmessage(None);
+            stream.set_onerror(None);
+            stream.close();
+        }
+    }
+
+    fn tick(self) {
+        if self.over() {
+            return;
+        }
+        let now = now();
+        self.session.tick(now);
+        if self.silent.get_value().is_some_and(|since| now - since > OFFLINE_AFTER) {
+            self.offline(true);
+        }
+        if document().hidden() {
+            return;
+        }
+        let gone = self
+            .stream
+            .with_value(|stream| stream.as_ref().is_none_or(|s| s.ready_state() == EventSource::CLOSED));
+        if gone && now > self.reopen.get_value() {
+            self.reopen.set_value(now + REOPEN);
+            self.listen();
+        }
+        if now > self.due.get_value() {
+            self.ask();
+        }
+    }
+
+    /// How long until the next question: rarely beside a stream that speaks, often at first without
+    /// one, later less so; slower while nobody answers. Jittered, so that a thousand pages do not ask
+    /// in step.
+    fn pace(self, now: f64) -> f64 {
+        let base = if self.heard.get_value().is_some_and(|at| now - at < STREAM_SILENCE) {
+            15_000.0
+        } else if now - self.started < 600_000.0 {
+            1_800.0
+        } else if now - self.started < 1_800_000.0 {
+            5_000.0
+        } else {
+            15_000.0
+        };
+        let slower = f64::from(self.failures.get_value().clamp(1, 5));
+        f64::min(base * slower, 15_000.0) * (0.9 + 0.2 * js_sys::Math::random())
+    }
+
+    /// Asks, unless a question is under way.
+    fn ask(self) {
+        let asked_at = now();
+        let waiting = self.asking.get_value().is_some_and(|at| asked_at - at < QUESTION_LIFE);
+        if waiting || self.over() {
+            return;
+        }
+        self.asking.set_value(Some(asked_at));
+        self.due.set_value(asked_at + QUESTION_LIFE);
+        leptos::task::spawn_local(async move {
+            let answer = fetch(&self.address("status")).await;
+            self.asking.set_value(None);
+            match answer {
+                Some(live) => self.take(live),
+                None => self.failed(),
+            }
+            let now = now();
+            self.due.set_value(now + self.pace(now));
+        });
+    }
+
+    fn take(self, live: LiveView) {
+        self.silent.set_value(None);
+        self.failures.set_value(0);
+        self.offline(false);
+        self.session.take(live);
+        if self.over() {
+            self.close();
+        }
+    }
+
+    fn offline(self, offline: bool) {
+        if offline != self.offline.get_value() {
+            self.offline.set_value(offline);
+            mark("data-offline", if offline { "1" } else { "" });
+            if offline {
+                let text = self.session.card.with_value(|card| card.locale.say(Text::Offline));
+                self.voice.urgent.set(text.to_owned());
+            }
+        }
+    }
+
+    fn failed(self) {
+        self.failures.update_value(|count| *count = count.saturating_add(1));
+        if self.silent.get_value().is_none() {
+            self.silent.set_value(Some(now()));
+        }
+    }
+}
+
+/// One question; `None` for whatever is not an answer.
+async fn fetch(address: &str) -> Option<LiveView> {
+    let response: Response = JsFuture::from(window().fetch_with_str(address)).await.ok()?.dyn_into().ok()?;
+    let text = JsFuture::from(response.text().ok()?).await.ok()?.as_string()?;
+    serde_json::from_slice::<Envelope>(text.as_bytes()).ok().map(|envelope| envelope.data)
+}

@@ -1,0 +1,256 @@
+//! What a payer may see of an order, and nothing else: these types cross the wire to the browser.
+//! Never holds a buyer, an attach, a capability other than the page's own, or anything of a gateway
+//! but the code to scan. `server::pages::pay` makes them.
+
+use serde::{Deserialize, Serialize};
+
+use super::i18n::{Locale, Text};
+use crate::domain::id::{Channel, word_enum};
+
+/// The checkout page of one order, as the server renders it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckoutView {
+    /// Who is paid, as shoppers know them.
+    pub payee: String,
+    /// How to reach them, in the merchant's words.
+    pub support: Option<String>,
+    /// What is sold.
+    pub title: String,
+    /// Back to the mall, with order type and number in the address.
+    pub exit: Option<String>,
+    /// What the merchant offers, in this order.
+    pub methods: Vec<Channel>,
+    /// The chosen one.
+    pub channel: Channel,
+    /// What the page is seen with.
+    pub device: Device,
+    /// How often the page has refreshed itself since the shopper said "I have paid"; 0: not said.
+    pub asked: u8,
+    /// The part that the browser changes.
+    pub card: CardView,
+}
+
+/// The part of the page that the browser changes: what the island is handed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardView {
+    /// The capability in the page's address.
+    pub page: String,
+    /// The language of the page.
+    pub locale: Locale,
+    /// The mall's number.
+    pub order_number: String,
+    /// What is due, in yuan with two places.
+    pub amount: String,
+    /// The chosen method.
+    pub channel: Channel,
+    /// Seen on a phone, where an app can be opened by a link.
+    pub phone: bool,
+    /// The shopper said "I have paid" and no gateway has confirmed it yet.
+    pub asked: bool,
+    /// What changes while the page is open.
+    pub live: LiveView,
+}
+
+/// The island's props: the card as JSON text inside the JSON. So the browser reads it with the code that
+/// reads the server's answers (`from_slice`) and need not download that code twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Packed(pub CardView);
+
+impl TryFrom<String> for Packed {
+    type Error = serde_json::Error;
+    fn try_from(text: String) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text.as_bytes()).map(Self)
+    }
+}
+
+impl From<Packed> for String {
+    fn from(packed: Packed) -> Self {
+        // Strings, numbers and words only: nothing in it can fail to be written.
+        serde_json::to_string(&packed.0).unwrap_or_default()
+    }
+}
+
+/// The body of `/status`, of each SSE event, and of what the server functions answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveView {
+    /// Where the order stands.
+    pub state: PageState,
+    /// The order's version; older ones are ignored.
+    pub version: i64,
+    /// How long it can still be paid, in ms, counted from when this was made; `None`: no limit.
+    pub remaining_ms: Option<u32>,
+    /// When it was paid, Beijing time, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_at: Option<String>,
+    /// How it was paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_with: Option<Channel>,
+    /// The code of the method that was asked for; absent where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeView>,
+}
+
+/// The code of one method.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeView {
+    /// Whether there is one.
+    pub state: CodeState,
+    /// The code itself when `ready`; the gateway's own error code when `refused`; else empty.
+    pub content: String,
+    /// How long it may still be shown, in ms.
+    pub remaining_ms: u32,
+}
+
+word_enum!(
+    /// Where an order stands, in the words of the checkout page.
+    PageState {
+        /// Payable.
+        Pending = "pending",
+        /// Payable for less than a minute.
+        Expiring = "expiring",
+        /// Whether money came in is being asked at the gateways.
+        Confirming = "confirming",
+        /// Paid, by a gateway's signed word.
+        Paid = "paid",
+        /// Its time was up; every attempt is closed.
+        Expired = "expired",
+        /// The mall closed it; every attempt is closed.
+        Closed = "closed",
+        /// Closed, and then money came in.
+        PaidLate = "paid_late",
+        /// Paid, and then more money came in.
+        PaidTwice = "paid_twice",
+        /// Money of another amount came in.
+        AmountMismatch = "amount_mismatch",
+    }
+);
+
+word_enum!(
+    /// Whether there is a code to scan.
+    CodeState {
+        /// Here it is.
+        Ready = "ready",
+        /// It is being fetched.
+        Waiting = "waiting",
+        /// The gateway cannot be reached.
+        Unavailable = "unavailable",
+        /// The gateway said no.
+        Refused = "refused",
+        /// The order takes no payment any more.
+        Over = "over",
+    }
+);
+
+word_enum!(
+    /// What the page is seen with, as far as the words differ.
+    Device {
+        /// A screen that a phone can be held up to.
+        Desktop = "desktop",
+        /// A phone's own browser.
+        Phone = "phone",
+        /// Inside WeChat.
+        InWechat = "in_wechat",
+        /// Inside Alipay.
+        InAlipay = "in_alipay",
+    }
+);
+
+impl PageState {
+    /// Whether it can still be paid.
+    pub const fn is_payable(self) -> bool {
+        match self {
+            Self::Pending | Self::Expiring => true,
+            Self::Confirming
+            | Self::Paid
+            | Self::Expired
+            | Self::Closed
+            | Self::PaidLate
+            | Self::PaidTwice
+            | Self::AmountMismatch => false,
+        }
+    }
+
+    /// Whether nothing more is expected to happen, so that the page need not follow it any longer.
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::Pending | Self::Expiring | Self::Confirming | Self::AmountMismatch => false,
+            Self::Paid | Self::Expired | Self::Closed | Self::PaidLate | Self::PaidTwice => true,
+        }
+    }
+
+    /// The heading of its screen.
+    pub const fn heading(self) -> Text {
+        match self {
+            Self::Pending | Self::Expiring => Text::Pending,
+            Self::Confirming => Text::Confirming,
+            Self::Paid | Self::PaidTwice => Text::Paid,
+            Self::Expired => Text::Expired,
+            Self::Closed => Text::Closed,
+            Self::PaidLate => Text::PaidLate,
+            Self::AmountMismatch => Text::AmountMismatch,
+        }
+    }
+
+    /// What it means for the shopper: whether money moved, and what to do.
+    pub const fn meaning(self) -> Option<Text> {
+        match self {
+            Self::Pending | Self::Expiring | Self::Paid => None,
+            Self::Confirming => Some(Text::ConfirmingMeans),
+            Self::Expired => Some(Text::ExpiredMeans),
+            Self::Closed => Some(Text::ClosedMeans),
+            Self::PaidLate => Some(Text::PaidLateMeans),
+            Self::PaidTwice => Some(Text::PaidTwiceMeans),
+            Self::AmountMismatch => Some(Text::AmountMismatchMeans),
+        }
+    }
+}
+
+impl CodeView {
+    /// A state that carries nothing.
+    pub const fn bare(state: CodeState) -> Self {
+        Self { state, content: String::new(), remaining_ms: 0 }
+    }
+}
+
+impl CardView {
+    /// The page's address without a query.
+    pub fn path(&self) -> String {
+        page_path(&self.page)
+    }
+
+    /// The window title: it tells the story of a background tab.
+    pub fn window_title(&self, state: PageState) -> String {
+        [self.locale.say(state.heading()), " ¥", &self.amount].concat()
+    }
+
+    /// What is said when the state is reached.
+    pub fn spoken(&self, state: PageState, channel: Channel) -> String {
+        let text = match (state, channel) {
+            (PageState::Pending | PageState::Expiring, Channel::Wx) => Text::SpokenScanWx,
+            (PageState::Pending | PageState::Expiring, Channel::Ali) => Text::SpokenScanAli,
+            (PageState::Paid, _) => Text::SpokenPaid,
+            (other, _) => other.meaning().unwrap_or(other.heading()),
+        };
+        self.locale.fill(text, &self.amount)
+    }
+}
+
+/// The address of a page, without a query.
+pub fn page_path(page: &str) -> String {
+    ["/pay/", page].concat()
+}
+
+/// The method's name.
+pub const fn method_name(channel: Channel) -> Text {
+    match channel {
+        Channel::Wx => Text::Wechat,
+        Channel::Ali => Text::Alipay,
+    }
+}
+
+/// The end of an order number: what people read to each other on the phone.
+pub fn tail(order_number: &str) -> &str {
+    let from = order_number.len().saturating_sub(4);
+    order_number.get(from..).unwrap_or(order_number)
+}
