@@ -34,7 +34,8 @@ export async function picture(page, name) {
 export function scan(path) {
   let out;
   try {
-    out = execFileSync('zbarimg', ['--quiet', '--raw', '-Sdisable', '-Sqrcode.enable', path], { encoding: 'utf8' });
+    out = execFileSync('zbarimg', ['--quiet', '--raw', '-Sdisable', '-Sqrcode.enable', path],
+      { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (error) {
     throw new Error(`no QR code found in ${path} (zbarimg: exit ${error.status} ${error.stderr})`);
   }

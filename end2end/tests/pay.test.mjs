@@ -37,8 +37,10 @@ describe('the page turns to 支付成功', () => {
           const page = await shopper.newPage();
           const streams = [];
           const complaints = []; // of the content security policy, of scripts
-          page.on('console', (message) => { if (message.type() === 'error' && !block) complaints.push(message.text()); });
-          page.on('pageerror', (error) => complaints.push(error.message));
+          if (!block) {
+            page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+            page.on('pageerror', (error) => complaints.push(error.message));
+          }
           page.on('request', (request) => {
             if (new URL(request.url()).pathname.endsWith('/events')) streams.push(request.url());
           });
