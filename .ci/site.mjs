@@ -1,10 +1,14 @@
 // Puts the site together: `node site.mjs WORK SITE`. Names of files under pkg/ hold a hash of their
-// content, so browsers may keep them for ever; manifest.json maps the plain names to them. Never
-// changes a file's content.
+// content, so browsers may keep them for ever; manifest.json maps the plain names to them. Scripts
+// are minified.
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, extname, basename } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { createRequire } from 'node:module';
+
+// Installed beside the browser tests, like wasm-opt.
+const { minify } = createRequire(new URL('../end2end/package.json', import.meta.url))('terser');
 
 const [work, site] = process.argv.slice(2);
 rmSync(site, { recursive: true, force: true });
@@ -33,12 +37,18 @@ const add = (path, bytes) => {
   console.log(`${String(bytes.length).padStart(8)} B  ${String(brotli).padStart(7)} B br  ${hashed}`);
 };
 
-for (const path of [...files(work), ...files('style')].sort()) add(path, readFileSync(path));
+const minified = async (text) =>
+  Buffer.from((await minify(text, { module: true, compress: { passes: 3 } })).code);
+
+for (const path of [...files(work), ...files('style')].sort()) {
+  const bytes = readFileSync(path);
+  add(path, path.endsWith('.js') ? await minified(bytes.toString()) : bytes);
+}
 // Scripts of our own name what they load by a placeholder: SHOUYIN_JS, SHOUYIN_WASM.
 for (const path of files('src/ui').filter((path) => path.endsWith('.js')).sort()) {
   const text = readFileSync(path, 'utf8').replace(/SHOUYIN_(JS|WASM)/g, (_, kind) =>
     basename(manifest[`shouyin.${kind.toLowerCase()}`]));
-  add(path, Buffer.from(text));
+  add(path, await minified(text));
 }
 cpSync('public', site, { recursive: true });
 writeFileSync(join(site, 'manifest.json'), JSON.stringify(manifest, null, 2) + '\n');
