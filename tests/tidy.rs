@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ),
     (
         "server::pages",
-        "domain runtime ui server::checkout server::merchants server::error server::config server::json \
+        "domain runtime ui server::assets server::checkout server::merchants server::error server::config server::json \
          server::router server::store::Find",
     ),
     // Refusals must be known where they are put into words.

@@ -9,7 +9,7 @@ use web_sys::{Element, Event, MouseEvent, SubmitEvent};
 use super::i18n::Text;
 use super::panel::Stage;
 use super::session::Session;
-use super::status::{Voice, follow};
+use super::status::follow;
 use super::view::Packed;
 
 /// The live part of the card. Its children are forms that work by themselves; when the island is awake
@@ -21,10 +21,9 @@ pub(crate) fn CheckoutCard(
     /// The forms, and what else stands beside the code.
     children: Children,
 ) -> impl IntoView {
-    let session = Session::new(card.0);
-    let voice = Voice::new();
+    let session = Session::new(card.card);
     let label = session.card.with_value(|card| card.locale.say(Text::TimeLeft));
-    follow(session, voice);
+    follow(session);
     view! {
         <div class="stage">
             <Stage session />
@@ -33,17 +32,17 @@ pub(crate) fn CheckoutCard(
             class="side"
             on:change=move |event| chosen(session, &event)
             on:submit=move |event| sent(session, &event)
-            on:click=move |event| copied(session, voice, &event)
+            on:click=move |event| copied(session, &event)
         >
             {children()} <p class="countdown" aria-hidden="true">
                 {label} " " <b class="digits">{session.face}</b>
             </p>
         </div>
         <p class="spoken" role="status">
-            {voice.calm}
+            {session.calm}
         </p>
         <p class="spoken" role="alert">
-            {voice.urgent}
+            {session.urgent}
         </p>
     }
 }
@@ -66,18 +65,21 @@ fn chosen(session: Session, event: &Event) {
     }
 }
 
-/// A form was sent: "I have paid", or "get a new code". The radio form has been heard already.
+/// A form was sent. "I have paid" goes to the server as it is; the others are calls.
 fn sent(session: Session, event: &SubmitEvent) {
-    event.prevent_default();
     match target(event).and_then(|form| form.get_attribute("data-do")).as_deref() {
         Some("confirm") => session.confirm(),
-        Some("refresh") => session.choose(session.channel.get_untracked()),
-        _ => {}
+        Some("refresh") => {
+            event.prevent_default();
+            session.choose(session.channel.get_untracked());
+        }
+        // The radio buttons were heard already.
+        _ => event.prevent_default(),
     }
 }
 
 /// The button that copies the order number was pressed.
-fn copied(session: Session, voice: Voice, event: &MouseEvent) {
+fn copied(session: Session, event: &MouseEvent) {
     if target(event).is_none_or(|button| !button.has_attribute("data-copy")) {
         return;
     }
@@ -87,7 +89,7 @@ fn copied(session: Session, voice: Voice, event: &MouseEvent) {
     leptos::task::spawn_local(async move {
         // Refused where the page is framed without leave: the number can be selected by hand.
         if writing.await.is_ok() {
-            voice.calm.set(done.to_owned());
+            session.calm.set(done.to_owned());
             super::session::mark("data-copied", "1");
         }
     });

@@ -13,21 +13,21 @@ word_enum!(
     }
 );
 
-/// One line a text: name, Chinese, English. `{}` is filled in by `Locale::fill`.
+/// One line a text: name, Chinese, English. `{}` is filled in by `fill`.
 macro_rules! catalogue {
-    ($($name:ident: $zh:literal, $en:literal;)+) => {
-        /// A text of the pages.
+    ($(#[$doc:meta])* $Text:ident { $($name:ident: $zh:literal, $en:literal;)+ }) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Text { $(#[doc = $en] $name),+ }
+        pub enum $Text { $(#[doc = $en] $name),+ }
 
-        #[cfg(test)]
-        const ALL: &[Text] = &[$(Text::$name),+];
+        impl $Text {
+            /// Every text.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-        impl Locale {
-            /// The text in this language.
-            pub const fn say(self, text: Text) -> &'static str {
-                match (self, text) {
-                    $((Self::Zh, Text::$name) => $zh, (Self::En, Text::$name) => $en,)+
+            /// The text in a language.
+            pub const fn in_locale(self, locale: Locale) -> &'static str {
+                match (locale, self) {
+                    $((Locale::Zh, Self::$name) => $zh, (Locale::En, Self::$name) => $en,)+
                 }
             }
         }
@@ -35,97 +35,100 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    // The order.
-    AmountDue: "应付", "Amount due";
-    SpokenAmount: "{} 元", "{} yuan";
-    Amount: "订单金额", "Amount";
-    OrderNumber: "订单号", "Order number";
-    Goods: "商品", "Item";
-    PaidAt: "支付时间", "Paid at";
-    PaidWith: "支付方式", "Paid with";
-    Copy: "复制", "Copy";
-    Copied: "已复制", "Copied";
-    CopyOrderNumber: "复制订单号", "Copy order number";
-    OtherLanguage: "English", "中文";
+    /// What the island says: the browser downloads these.
+    Text {
+        Copied: "已复制", "Copied";
+        Wechat: "微信支付", "WeChat Pay";
+        Alipay: "支付宝", "Alipay";
+        ScanWx: "请使用微信扫一扫付款", "Scan with WeChat to pay";
+        ScanAli: "请使用支付宝扫一扫付款", "Scan with Alipay to pay";
+        AltWx: "微信支付二维码，金额 {} 元", "WeChat Pay QR code, {} yuan";
+        AltAli: "支付宝二维码，金额 {} 元", "Alipay QR code, {} yuan";
+        OpenAlipay: "打开支付宝付款", "Open Alipay";
+        Fetching: "正在获取二维码", "Getting the QR code";
+        WechatUnavailable: "微信支付暂时不可用", "WeChat Pay is unavailable at the moment";
+        AlipayUnavailable: "支付宝暂时不可用", "Alipay is unavailable at the moment";
+        UnavailableMeans: "没有发生扣款。请稍后重试，或换一种方式支付",
+            "No money was taken. Try again in a moment, or pay another way";
+        RefusedMeans: "没有发生扣款。请换一种方式支付，或联系商家", "No money was taken. Pay another way, or contact the merchant";
+        SupportCode: "问题代码 {}", "Code for support: {}";
+        TimeLeft: "剩余支付时间", "Time left";
+        FiveMinutesLeft: "还剩 5 分钟", "5 minutes left";
+        OneMinuteLeft: "还剩 1 分钟，请尽快付款；超时后可返回商家重新下单", "1 minute left to pay; after that you can order again";
+        ThirtySecondsLeft: "还剩 30 秒", "30 seconds left";
+        Pending: "待支付", "To pay";
+        Confirming: "正在确认支付结果", "Confirming your payment";
+        ConfirmingMeans: "请勿重复付款，通常只需几秒钟", "Please do not pay again; this usually takes a few seconds";
+        Paid: "支付成功", "Payment successful";
+        SpokenPaid: "支付成功，金额 {} 元", "Payment successful, {} yuan";
+        SpokenScanWx: "请使用微信扫码支付，金额 {} 元", "Scan with WeChat to pay {} yuan";
+        SpokenScanAli: "请使用支付宝扫码支付，金额 {} 元", "Scan with Alipay to pay {} yuan";
+        Expired: "二维码已过期", "The QR code has expired";
+        ExpiredMeans: "订单未支付，没有发生扣款。请返回商家重新下单",
+            "The order was not paid and no money was taken. Please order again at the merchant";
+        Closed: "订单已关闭", "The order is closed";
+        ClosedMeans: "没有发生扣款。如需购买，请返回商家重新下单",
+            "No money was taken. To buy, please order again at the merchant";
+        PaidLate: "已收到您的付款", "We have received your payment";
+        PaidLateMeans: "已收到您的付款，但订单已超时。我们已通知商家处理，您无需再次付款",
+            "It came after the order had ended. The merchant has been told; you need not pay again";
+        PaidTwiceMeans: "检测到重复付款，已通知商家处理多付的一笔", "We noticed a second payment and told the merchant about it";
+        AmountMismatch: "付款金额异常", "The amount paid is not right";
+        AmountMismatchMeans: "收到的金额与订单不符，已通知商家核对，请勿再次付款",
+            "The amount received differs from the order. The merchant has been told; please do not pay again";
+        Offline: "网络已断开，正在重新连接；您的付款不会丢失", "You are offline, reconnecting; your payment will not be lost";
+    }
+}
 
-    // Methods.
-    Method: "支付方式", "Payment method";
-    Wechat: "微信支付", "WeChat Pay";
-    Alipay: "支付宝", "Alipay";
-    MarkWx: "微", "微";
-    MarkAli: "支", "支";
-    UseMethod: "使用所选方式", "Use this method";
-    ScanWx: "请使用微信扫一扫付款", "Scan with WeChat to pay";
-    ScanAli: "请使用支付宝扫一扫付款", "Scan with Alipay to pay";
-    AltWx: "微信支付二维码，金额 {} 元", "WeChat Pay QR code, {} yuan";
-    AltAli: "支付宝二维码，金额 {} 元", "Alipay QR code, {} yuan";
-    OnPhone: "请用另一台手机扫码，或保存二维码后在应用内识别",
-        "Scan it with another phone, or save the picture and open it in the app";
-    OpenAlipay: "打开支付宝付款", "Open Alipay";
-    LeaveWechat: "微信内无法使用支付宝：点击右上角“…”，选择“在浏览器打开”",
-        "Alipay does not work inside WeChat: tap … at the top right and choose “Open in browser”";
-    LeaveAlipay: "支付宝内无法使用微信支付：请在系统浏览器中打开本页",
-        "WeChat Pay does not work inside Alipay: open this page in your browser";
-    Fetching: "正在获取二维码", "Getting the QR code";
-    NewCode: "重新获取二维码", "Get a new QR code";
-    WechatUnavailable: "微信支付暂时不可用", "WeChat Pay is unavailable at the moment";
-    AlipayUnavailable: "支付宝暂时不可用", "Alipay is unavailable at the moment";
-    UnavailableMeans: "没有发生扣款。请稍后重试，或换一种方式支付",
-        "No money was taken. Try again in a moment, or pay another way";
-    RefusedMeans: "没有发生扣款。请换一种方式支付，或联系商家", "No money was taken. Pay another way, or contact the merchant";
-    SupportCode: "问题代码 {}", "Code for support: {}";
-
-    // Time.
-    TimeLeft: "剩余支付时间", "Time left";
-    FiveMinutesLeft: "还剩 5 分钟", "5 minutes left";
-    OneMinuteLeft: "还剩 1 分钟，请尽快付款；超时后可返回商家重新下单", "1 minute left to pay; after that you can order again";
-    ThirtySecondsLeft: "还剩 30 秒", "30 seconds left";
-
-    // States.
-    Pending: "待支付", "To pay";
-    Confirming: "正在确认支付结果", "Confirming your payment";
-    ConfirmingMeans: "请勿重复付款，通常只需几秒钟", "Please do not pay again; this usually takes a few seconds";
-    NotYet: "暂未收到付款，您可以继续扫码支付", "No payment has arrived yet; you can still scan to pay";
-    Paid: "支付成功", "Payment successful";
-    SpokenPaid: "支付成功，金额 {} 元", "Payment successful, {} yuan";
-    SpokenScanWx: "请使用微信扫码支付，金额 {} 元", "Scan with WeChat to pay {} yuan";
-    SpokenScanAli: "请使用支付宝扫码支付，金额 {} 元", "Scan with Alipay to pay {} yuan";
-    Expired: "二维码已过期", "The QR code has expired";
-    ExpiredMeans: "订单未支付，没有发生扣款。请返回商家重新下单",
-        "The order was not paid and no money was taken. Please order again at the merchant";
-    Closed: "订单已关闭", "The order is closed";
-    ClosedMeans: "没有发生扣款。如需购买，请返回商家重新下单", "No money was taken. To buy, please order again at the merchant";
-    PaidLate: "已收到您的付款", "We have received your payment";
-    PaidLateMeans: "已收到您的付款，但订单已超时。我们已通知商家处理，您无需再次付款",
-        "Your payment arrived after the order had ended. The merchant has been told; you need not pay again";
-    PaidTwiceMeans: "检测到重复付款，已通知商家处理多付的一笔", "We noticed a second payment and told the merchant about it";
-    AmountMismatch: "付款金额异常", "The amount paid is not right";
-    AmountMismatchMeans: "收到的金额与订单不符，已通知商家核对，请勿再次付款",
-        "The amount received differs from the order. The merchant has been told; please do not pay again";
-    Offline: "网络已断开，正在重新连接；您的付款不会丢失", "You are offline, reconnecting; your payment will not be lost";
-
-    // Exits.
-    HavePaid: "我已支付，刷新结果", "I have paid, check again";
-    Back: "返回商家", "Back to the merchant";
-    CloseTab: "您可以关闭此页面，回到商家继续", "You can close this page and go back to the merchant";
-    Support: "遇到问题？订单号 …{}", "Need help? Order …{}";
-    LastKnown: "付款结果以本页显示为准", "This page shows the result as confirmed by the payment provider";
-
-    // Pages without an order.
-    UnknownTitle: "找不到这个订单", "We cannot find this order";
-    UnknownMeans: "链接可能不完整或已失效，没有发生扣款。请返回商家，重新打开支付页面",
-        "The link may be incomplete or too old; no money was taken. Please open the page from the shop again";
-    BrokenTitle: "暂时无法显示订单", "The order cannot be shown right now";
-    BrokenMeans: "已支付的款项不会丢失。本页会自动重试", "Nothing you have paid is lost. This page tries again by itself";
+catalogue! {
+    /// What only the server writes.
+    Label {
+        Amount: "订单金额", "Amount";
+        OrderNumber: "订单号", "Order number";
+        AmountDue: "应付", "Amount due";
+        SpokenAmount: "{} 元", "{} yuan";
+        Copy: "复制", "Copy";
+        CopyOrderNumber: "复制订单号", "Copy order number";
+        OtherLanguage: "English", "中文";
+        Method: "支付方式", "Payment method";
+        MarkWx: "微", "微";
+        MarkAli: "支", "支";
+        UseMethod: "使用所选方式", "Use this method";
+        OnPhone: "请用另一台手机扫码，或保存二维码后在应用内识别",
+            "Scan it with another phone, or save the picture and open it in the app";
+        LeaveWechat: "微信内无法使用支付宝：点击右上角“…”，选择“在浏览器打开”",
+            "Alipay does not work inside WeChat: tap … at the top right and choose “Open in browser”";
+        LeaveAlipay: "支付宝内无法使用微信支付：请在系统浏览器中打开本页",
+            "WeChat Pay does not work inside Alipay: open this page in your browser";
+        NewCode: "重新获取二维码", "Get a new QR code";
+        NotYet: "暂未收到付款，您可以继续扫码支付", "No payment has arrived yet; you can still scan to pay";
+        HavePaid: "我已支付，刷新结果", "I have paid, check again";
+        Back: "返回商家", "Back to the merchant";
+        CloseTab: "您可以关闭此页面，回到商家继续", "You can close this page and go back to the merchant";
+        Support: "遇到问题？订单号 …{}", "Need help? Order …{}";
+        LastKnown: "付款结果以本页显示为准", "This page shows the result as confirmed by the payment provider";
+        UnknownTitle: "找不到这个订单", "We cannot find this order";
+        UnknownMeans: "链接可能不完整或已失效，没有发生扣款。请返回商家，重新打开支付页面",
+            "The link may be incomplete or too old; no money was taken. Please open it from the shop again";
+        BrokenTitle: "暂时无法显示订单", "The order cannot be shown right now";
+        BrokenMeans: "已支付的款项不会丢失。本页会自动重试", "Nothing you have paid is lost. This page tries again by itself";
+    }
 }
 
 impl Locale {
-    /// The text with its `{}` filled in.
+    /// The text in this language.
+    pub const fn say(self, text: Text) -> &'static str {
+        text.in_locale(self)
+    }
+
+    /// The label in this language.
+    pub const fn label(self, label: Label) -> &'static str {
+        label.in_locale(self)
+    }
+
+    /// The text in this language, filled in.
     pub fn fill(self, text: Text, with: &str) -> String {
-        match self.say(text).split_once("{}") {
-            Some((before, after)) => [before, with, after].concat(),
-            None => self.say(text).to_owned(),
-        }
+        fill(self.say(text), with)
     }
 
     /// The other language.
@@ -138,24 +141,41 @@ impl Locale {
     }
 }
 
+/// The text with its `{}` filled in.
+pub fn fill(text: &str, with: &str) -> String {
+    match text.split_once("{}") {
+        Some((before, after)) => [before, with, after].concat(),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn all() -> Vec<(&'static str, &'static str)> {
+        let both = |zh, en| (zh, en);
+        let texts = Text::ALL.iter().map(|text| both(text.in_locale(Locale::Zh), text.in_locale(Locale::En)));
+        let labels =
+            Label::ALL.iter().map(|label| both(label.in_locale(Locale::Zh), label.in_locale(Locale::En)));
+        texts.chain(labels).collect()
+    }
+
     #[test]
     fn every_text_is_there_in_both_languages() {
-        for text in ALL {
-            let (zh, en) = (Locale::Zh.say(*text), Locale::En.say(*text));
-            assert!(!zh.is_empty() && !en.is_empty(), "{text:?}");
-            assert_eq!(zh.matches("{}").count(), en.matches("{}").count(), "{text:?}");
-            // Bad Chinese for "invoice"; and the amount is never a float's text.
-            assert!(!zh.contains("发票"), "{text:?}");
+        for (zh, en) in all() {
+            assert!(!zh.is_empty() && !en.is_empty(), "{zh} {en}");
+            assert_eq!(zh.matches("{}").count(), en.matches("{}").count(), "{zh}");
+            // Bad Chinese for "invoice".
+            assert!(!zh.contains("发票"), "{zh}");
         }
+        assert_eq!(Locale::En.fill(Text::SpokenPaid, "1.00"), "Payment successful, 1.00 yuan");
     }
 
     #[test]
     fn success_is_said_by_two_texts_only() {
-        let saying: Vec<_> = ALL.iter().filter(|text| Locale::Zh.say(**text).contains("支付成功")).collect();
-        assert_eq!(saying, [&Text::Paid, &Text::SpokenPaid]);
+        let saying: Vec<_> =
+            all().into_iter().map(|(zh, _)| zh).filter(|zh| zh.contains("支付成功")).collect();
+        assert_eq!(saying, ["支付成功", "支付成功，金额 {} 元"]);
     }
 }

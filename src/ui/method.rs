@@ -3,7 +3,7 @@
 
 use leptos::prelude::*;
 
-use super::i18n::Text;
+use super::i18n::Label;
 use super::view::{CheckoutView, method_name};
 use crate::domain::id::Channel;
 
@@ -12,8 +12,8 @@ pub fn method_switch(view: &CheckoutView) -> impl IntoView + use<> {
     let locale = view.card.locale;
     let radios = view.methods.iter().map(|&channel| {
         let (mark, class) = match channel {
-            Channel::Wx => (Text::MarkWx, "method wx"),
-            Channel::Ali => (Text::MarkAli, "method ali"),
+            Channel::Wx => (Label::MarkWx, "method wx"),
+            Channel::Ali => (Label::MarkAli, "method ali"),
         };
         view! {
             <label class=class>
@@ -24,7 +24,7 @@ pub fn method_switch(view: &CheckoutView) -> impl IntoView + use<> {
                     checked=view.channel == channel
                 />
                 <span class="disc" aria-hidden="true">
-                    {locale.say(mark)}
+                    {locale.label(mark)}
                 </span>
                 <span>{locale.say(method_name(channel))}</span>
             </label>
@@ -33,12 +33,12 @@ pub fn method_switch(view: &CheckoutView) -> impl IntoView + use<> {
     view! {
         <form class="methods while-payable" method="get" action=view.card.path() data-do="choose">
             <fieldset>
-                <legend>{locale.say(Text::Method)}</legend>
+                <legend>{locale.label(Label::Method)}</legend>
                 {radios.collect_view()}
             </fieldset>
             <input type="hidden" name="lang" value=locale.as_str() />
             <button class="plain while-asleep" type="submit">
-                {locale.say(Text::UseMethod)}
+                {locale.label(Label::UseMethod)}
             </button>
         </form>
     }

@@ -10,23 +10,24 @@ use super::session::Session;
 use super::view::{CardView, CodeState, CodeView, LiveView, PageState, method_name};
 use crate::domain::id::Channel;
 
-/// The panel as data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The panel as data. It always has the same parts; the stylesheet hides those that are empty, so that the
+/// browser need not download code that adds and removes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Panel {
     /// Classes for the stylesheet.
     pub class: &'static str,
-    /// A code, and what it is.
-    pub code: Option<(Drawing, String)>,
+    /// A code.
+    pub code: Drawing,
+    /// What the code is.
+    pub alt: String,
     /// A line drawing in a box of 48.
     pub icon: &'static str,
     /// What is said first.
     pub heading: &'static str,
-    /// What follows.
-    pub lines: Vec<String>,
-    /// Name and value.
-    pub facts: Vec<(&'static str, String)>,
+    /// What follows, a line each.
+    pub text: String,
     /// Opens the app.
-    pub link: Option<String>,
+    pub link: String,
 }
 
 impl Panel {
@@ -41,36 +42,27 @@ impl Panel {
             Channel::Wx => (Text::AltWx, Text::ScanWx, Text::WechatUnavailable, "code wx"),
             Channel::Ali => (Text::AltAli, Text::ScanAli, Text::AlipayUnavailable, "code ali"),
         };
-        let mut panel = Self {
-            class,
-            code: None,
-            icon: "",
-            heading: "",
-            lines: Vec::new(),
-            facts: Vec::new(),
-            link: None,
-        };
+        let mut panel = Self { class: "result bad", icon: MARK, heading: say(down), ..Self::default() };
         match code.state {
             CodeState::Ready => {
-                panel.code = Drawing::of(&code.content).zip(Some(card.locale.fill(alt, &card.amount)));
+                panel.class = class;
                 panel.heading = say(scan);
+                panel.code = Drawing::of(&code.content).unwrap_or_default();
+                panel.alt = card.locale.fill(alt, &card.amount);
                 // Alipay's code is an address that opens the app; WeChat's is for its scanner only.
                 if card.phone && channel == Channel::Ali {
-                    panel.link = Some(code.content.clone());
+                    panel.link.clone_from(&code.content);
                 }
             }
             CodeState::Waiting | CodeState::Over => {
                 panel.class = "result waiting";
+                panel.icon = "";
                 panel.heading = say(Text::Fetching);
             }
-            CodeState::Unavailable | CodeState::Refused => {
-                panel.class = "result bad";
-                panel.icon = MARK;
-                panel.heading = say(down);
-                panel.lines.push(say(Text::UnavailableMeans).to_owned());
-                if code.state == CodeState::Refused {
-                    panel.lines.push(card.locale.fill(Text::SupportCode, &code.content));
-                }
+            CodeState::Unavailable => panel.text.push_str(say(Text::UnavailableMeans)),
+            CodeState::Refused => {
+                let support = card.locale.fill(Text::SupportCode, &code.content);
+                panel.text = [say(Text::RefusedMeans), "\n", &support].concat();
             }
         }
         panel
@@ -85,18 +77,11 @@ impl Panel {
             PageState::Expired | PageState::Closed => ("result", "M16 24h16"),
             PageState::AmountMismatch => ("result bad", MARK),
         };
-        let mut facts = vec![
-            (say(Text::Amount), ["¥", &card.amount].concat()),
-            (say(Text::OrderNumber), card.order_number.clone()),
-        ];
-        if let Some(at) = &live.paid_at {
-            facts.push((say(Text::PaidAt), at.clone()));
+        let mut text = state.meaning().map(|text| say(text).to_owned()).unwrap_or_default();
+        if let (Some(at), Some(channel)) = (&live.paid_at, live.paid_with) {
+            text = [&text, "\n", say(method_name(channel)), " ", at].concat();
         }
-        if let Some(channel) = live.paid_with {
-            facts.push((say(Text::PaidWith), say(method_name(channel)).to_owned()));
-        }
-        let lines = state.meaning().map(|text| say(text).to_owned()).into_iter().collect();
-        Self { class, code: None, icon, heading: say(state.heading()), lines, facts, link: None }
+        Self { class, icon, heading: say(state.heading()), text, ..Self::default() }
     }
 }
 
@@ -109,25 +94,12 @@ pub fn Stage(
     /// The card.
     session: Session,
 ) -> impl IntoView {
-    let panel = Memo::new(move |_| session.panel());
     let open = session.card.with_value(|card| card.locale.say(Text::OpenAlipay));
     move || {
-        let Panel { class, code, icon, heading, lines, facts, link } = panel.get();
-        let lines: Vec<_> = lines.into_iter().map(|line| view! { <p>{line}</p> }).collect();
-        let facts: Vec<_> = facts
-            .into_iter()
-            .map(|(name, value)| {
-                view! {
-                    <div>
-                        <dt>{name}</dt>
-                        <dd>{value}</dd>
-                    </div>
-                }
-            })
-            .collect();
+        let Panel { class, code, alt, icon, heading, text, link } = session.panel();
         view! {
             <div class=class>
-                {code.map(|(drawing, alt)| view! { <QrImage drawing alt /> })}
+                <QrImage drawing=code alt />
                 <svg class="icon" viewBox="0 0 48 48" aria-hidden="true">
                     <circle cx="24" cy="24" r="22"></circle>
                     <path d=icon></path>
@@ -135,17 +107,112 @@ pub fn Stage(
                 <h2 id="heading" tabindex="-1">
                     {heading}
                 </h2>
-                {lines}
-                <dl class="facts">{facts}</dl>
-                {link
-                    .map(|link| {
-                        view! {
-                            <a class="primary" href=link rel="noreferrer">
-                                {open}
-                            </a>
-                        }
-                    })}
+                <p class="lines">{text}</p>
+                <a class="primary" href=link rel="noreferrer">
+                    {open}
+                </a>
             </div>
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::i18n::Locale;
+
+    fn card() -> CardView {
+        let live = LiveView {
+            state: PageState::Pending,
+            version: 1,
+            remaining_ms: Some(60_000),
+            paid_at: None,
+            paid_with: None,
+            code: None,
+        };
+        CardView {
+            page: "p".to_owned(),
+            locale: Locale::Zh,
+            order_number: "12346".to_owned(),
+            amount: "12.34".to_owned(),
+            channel: Channel::Wx,
+            phone: true,
+            asked: false,
+            live,
+        }
+    }
+
+    /// The panel of a state and a code, as one line: class, heading, text, what is drawn, link.
+    fn line(state: PageState, channel: Channel, code: &CodeView) -> String {
+        let mut card = card();
+        if matches!(state, PageState::Paid | PageState::PaidTwice) {
+            card.live.paid_at = Some("2026-11-23 18:30:00".to_owned());
+            card.live.paid_with = Some(channel);
+        }
+        let Panel { class, code, heading, text, link, .. } =
+            Panel::of(&card, state, channel, code, &card.live);
+        let drawn = if code.path.is_empty() { "-" } else { "QR" };
+        format!("{class} | {heading} | {} | {drawn} | {link}", text.trim().replace('\n', " / "))
+    }
+
+    #[test]
+    fn every_screen() {
+        let ready = CodeView {
+            state: CodeState::Ready,
+            content: "https://qr.alipay.com/x".to_owned(),
+            remaining_ms: 1,
+        };
+        let refused = CodeView { content: "ACQ.SYSTEM".to_owned(), ..CodeView::bare(CodeState::Refused) };
+        let bare = CodeView::bare;
+        let (wx, ali) = (Channel::Wx, Channel::Ali);
+        let pending = PageState::Pending;
+        for (state, channel, code, expected) in [
+            (pending, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
+            (pending, ali, &ready, "code ali | 请使用支付宝扫一扫付款 |  | QR | https://qr.alipay.com/x"),
+            (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
+            (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在获取二维码 |  | - | "),
+            (
+                pending,
+                ali,
+                &bare(CodeState::Unavailable),
+                "result bad | 支付宝暂时不可用 | 没有发生扣款。请稍后重试，或换一种方式支付 | - | ",
+            ),
+            (
+                pending,
+                wx,
+                &refused,
+                "result bad | 微信支付暂时不可用 | 没有发生扣款。请换一种方式支付，或联系商家 / 问题代码 ACQ.SYSTEM | - | ",
+            ),
+            (
+                PageState::Confirming,
+                wx,
+                &ready,
+                "result waiting | 正在确认支付结果 | 请勿重复付款，通常只需几秒钟 | - | ",
+            ),
+            (PageState::Paid, ali, &ready, "result good | 支付成功 | 支付宝 2026-11-23 18:30:00 | - | "),
+            (
+                PageState::PaidTwice,
+                wx,
+                &ready,
+                "result good | 支付成功 | 检测到重复付款，已通知商家处理多付的一笔 / 微信支付 2026-11-23 18:30:00 | - | ",
+            ),
+            (
+                PageState::Expired,
+                wx,
+                &ready,
+                "result | 二维码已过期 | 订单未支付，没有发生扣款。请返回商家重新下单 | - | ",
+            ),
+        ] {
+            assert_eq!(line(state, channel, code), expected);
+        }
+    }
+
+    #[test]
+    fn success_is_shown_for_paid_only() {
+        let code = CodeView::bare(CodeState::Over);
+        for state in PageState::ALL {
+            let says = line(*state, Channel::Wx, &code).contains("支付成功");
+            assert_eq!(says, matches!(state, PageState::Paid | PageState::PaidTwice), "{state}");
         }
     }
 }

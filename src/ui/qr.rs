@@ -9,8 +9,8 @@ use qrcode::{Color, EcLevel, QrCode};
 /// Light modules on each side, as ISO 18004 asks for.
 const QUIET: usize = 4;
 
-/// A code drawn as one path, a unit a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A code drawn as one path, a unit a module. The default draws nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drawing {
     /// Side of the square in modules, quiet zone included.
     pub side: String,
@@ -48,7 +48,7 @@ pub fn QrImage(
     alt: String,
 ) -> impl IntoView {
     let Drawing { side, path } = drawing;
-    let view_box = format!("0 0 {side} {side}");
+    let view_box = ["0 0 ", &side, " ", &side].concat();
     view! {
         <svg
             class="qr"

@@ -2,9 +2,10 @@
 //! Never decides that an order is paid: it repeats what the server says, newest version first.
 
 use leptos::prelude::*;
+use wasm_bindgen::JsCast as _;
 
-use super::api::{confirm_payment, push_order};
-use super::countdown::clock_face;
+use super::api::push_order;
+use super::countdown::{announcement, clock_face, urgency};
 use super::panel::Panel;
 use super::view::{CardView, CodeState, CodeView, LiveView, PageState};
 use crate::domain::id::Channel;
@@ -27,8 +28,14 @@ pub struct Session {
     pub shown: RwSignal<PageState>,
     /// The time left, as digits.
     pub face: RwSignal<String>,
+    /// What is read out when the reader pauses.
+    pub calm: RwSignal<String>,
+    /// What is read out at once: expiry and errors.
+    pub urgent: RwSignal<String>,
     /// Whole seconds left to pay; `None`: no limit.
-    pub left: StoredValue<Option<u32>>,
+    left: StoredValue<Option<u32>>,
+    /// What was told last.
+    told: StoredValue<(PageState, Channel, CodeState)>,
     /// The answer to "I have paid" is awaited until then.
     asked_until: StoredValue<Option<f64>>,
     deadline: StoredValue<Option<f64>>,
@@ -40,10 +47,15 @@ impl Session {
     pub fn new(card: CardView) -> Self {
         let live = card.live.clone();
         let left = live.remaining_ms.map(|ms| ms / 1_000);
+        let code = live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting));
+        let shown = shown(live.state, left, card.asked);
         Self {
+            told: StoredValue::new((shown, card.channel, code.state)),
             channel: RwSignal::new(card.channel),
-            code: RwSignal::new(live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting))),
-            shown: RwSignal::new(shown(live.state, left, card.asked)),
+            code: RwSignal::new(code),
+            shown: RwSignal::new(shown),
+            calm: RwSignal::new(String::new()),
+            urgent: RwSignal::new(String::new()),
             face: RwSignal::new(left.map(clock_face).unwrap_or_default()),
             left: StoredValue::new(left),
             asked_until: StoredValue::new(None),
@@ -89,10 +101,12 @@ impl Session {
 
     /// Counts on, on the monotonic clock: never on the device's idea of the time of day.
     pub fn tick(self, now: f64) {
+        let before = self.left.get_value();
         let left = self.deadline.get_value().map(|deadline| whole_seconds(deadline - now));
-        if left != self.left.get_value() {
+        if left != before {
             self.left.set_value(left);
             self.face.set(left.map(clock_face).unwrap_or_default());
+            mark("data-left", urgency(left));
         }
         if self.asked_until.get_value().is_some_and(|until| now > until) {
             self.asked_until.set_value(None);
@@ -103,8 +117,43 @@ impl Session {
         if state != self.shown.get_untracked() {
             self.shown.set(state);
         }
+        if state.is_payable()
+            && let (Some(before), Some(left)) = (before, left)
+            && let Some(text) = announcement(before, left)
+        {
+            self.calm.set(self.card.with_value(|card| card.locale.say(text).to_owned()));
+        }
+        self.tell();
         if state.is_payable() && self.code_until.get_value().is_some_and(|until| now > until) {
             self.choose(self.channel.get_untracked());
+        }
+    }
+
+    /// If another state, method or code is shown: the title, the attributes that the stylesheet reads, the
+    /// focus and the spoken text follow.
+    fn tell(self) {
+        let state = self.shown.get_untracked();
+        let channel = self.channel.get_untracked();
+        let code = self.code.with_untracked(|code| code.state);
+        let before = self.told.get_value();
+        if before == (state, channel, code) {
+            return;
+        }
+        self.told.set_value((state, channel, code));
+        mark("data-state", state.as_str());
+        mark("data-channel", channel.as_str());
+        mark("data-code", code.as_str());
+        let text = self.card.with_value(|card| {
+            document().set_title(&card.window_title(state));
+            card.spoken(state, channel)
+        });
+        // The code speaks when it is there; the last minute is announced by the countdown.
+        if code != CodeState::Waiting && state != PageState::Expiring {
+            let urgent = matches!(state, PageState::Expired | PageState::AmountMismatch);
+            if urgent { self.urgent.set(text) } else { self.calm.set(text) }
+        }
+        if before.0 != state && !state.is_payable() {
+            keep_focus();
         }
     }
 
@@ -114,31 +163,29 @@ impl Session {
         self.code.set(CodeView::bare(CodeState::Waiting));
         self.code_until.set_value(None);
         mark("data-not-yet", "");
+        self.tell();
         let page = self.card.with_value(|card| card.page.clone());
         leptos::task::spawn_local(async move {
             let fresh = push_order(page, channel).await;
             // A later choice has its own answer coming.
-            if self.channel.get_untracked() == channel {
-                match fresh {
-                    Ok(live) => self.take(live),
-                    Err(_) => self.code.set(CodeView::bare(CodeState::Unavailable)),
-                }
+            if self.channel.get_untracked() != channel {
+                return;
+            }
+            if let Ok(live) = fresh {
+                self.take(live);
+            } else {
+                self.code.set(CodeView::bare(CodeState::Unavailable));
+                self.tell();
             }
         });
     }
 
-    /// "I have paid": asks the server, which asks the gateways.
+    /// "I have paid" is on its way to the server as a plain form; until the page comes back it shows that.
     pub fn confirm(self) {
         let now = now();
         self.asked_until.set_value(Some(now + CONFIRM_MS));
         mark("data-not-yet", "");
         self.tick(now);
-        let page = self.card.with_value(|card| card.page.clone());
-        leptos::task::spawn_local(async move {
-            if let Ok(live) = confirm_payment(page).await {
-                self.take(live);
-            }
-        });
     }
 
     fn anchor_deadline(self, now: f64) {
@@ -172,6 +219,26 @@ pub fn mark(name: &str, value: &str) {
         // Refused for a malformed name only.
         let _ = root.set_attribute(name, value);
     }
+}
+
+/// If the focused element goes with the old screen, the new heading gets the focus; else nothing moves.
+fn keep_focus() {
+    let inside = document()
+        .active_element()
+        .is_some_and(|element| element.closest("leptos-island").is_ok_and(|island| island.is_some()));
+    if !inside {
+        return;
+    }
+    request_animation_frame(move || {
+        let lost = document()
+            .active_element()
+            .is_none_or(|element| element.get_client_rects().length() == 0 || element.tag_name() == "BODY");
+        let heading = document().get_element_by_id("heading").filter(|_| lost);
+        if let Some(heading) = heading.and_then(|heading| heading.dyn_into::<web_sys::HtmlElement>().ok()) {
+            // An element that cannot take the focus leaves it where it is.
+            let _ = heading.focus();
+        }
+    });
 }
 
 /// Milliseconds on the browser's monotonic clock. In the browser only.

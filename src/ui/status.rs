@@ -10,11 +10,9 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{EventSource, MessageEvent, Response};
 
-use super::countdown::{announcement, urgency};
 use super::i18n::Text;
 use super::session::{Session, mark, now};
-use super::view::{CodeState, LiveView, PageState};
-use crate::domain::id::Channel;
+use super::view::LiveView;
 
 /// How often the clock of the page ticks, in ms.
 const TICK: u64 = 500;
@@ -27,103 +25,12 @@ const OFFLINE_AFTER: f64 = 3_000.0;
 /// When a stream that gave up is opened anew.
 const REOPEN: f64 = 15_000.0;
 
-/// The two regions of the page that are read out when their text changes.
-#[derive(Clone, Copy)]
-pub struct Voice {
-    /// What may wait until the reader pauses.
-    pub calm: RwSignal<String>,
-    /// What may not: expiry and errors.
-    pub urgent: RwSignal<String>,
-}
-
-impl Voice {
-    /// Silence.
-    pub fn new() -> Self {
-        Self { calm: RwSignal::new(String::new()), urgent: RwSignal::new(String::new()) }
-    }
-}
-
-impl Default for Voice {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Starts following, in the browser only.
-pub fn follow(session: Session, voice: Voice) {
+pub fn follow(session: Session) {
     Effect::new(move |_| {
         session.anchor();
         if !session.live.with_untracked(|live| live.state.is_over()) {
-            Follower::new(session, voice).start();
-        }
-    });
-    Effect::new(move |before: Option<(PageState, Channel, CodeState)>| {
-        let now = (session.shown.get(), session.channel.get(), session.code.with(|code| code.state));
-        // The first run finds what the page says already.
-        if let Some(before) = before
-            && before != now
-        {
-            tell(session, voice, before.0, now);
-        }
-        now
-    });
-    Effect::new(move |before: Option<Option<u32>>| {
-        session.face.track();
-        let left = session.left.get_value();
-        mark("data-left", urgency(left));
-        if let (Some(Some(before)), Some(now)) = (before, left)
-            && session.shown.get_untracked().is_payable()
-            && let Some(text) = announcement(before, now)
-        {
-            voice.calm.set(session.card.with_value(|card| card.locale.say(text).to_owned()));
-        }
-        left
-    });
-}
-
-/// Another state, method or code is shown: the title, the attributes that the stylesheet reads, the
-/// focus and the spoken text follow.
-fn tell(session: Session, voice: Voice, before: PageState, now: (PageState, Channel, CodeState)) {
-    let (state, channel, code) = now;
-    mark("data-state", state.as_str());
-    mark("data-channel", channel.as_str());
-    mark("data-code", code.as_str());
-    session.card.with_value(|card| {
-        document().set_title(&card.window_title(state));
-        if code == CodeState::Waiting || state == PageState::Expiring {
-            // The code speaks when it is there; the last minute is announced by the countdown.
-            return;
-        }
-        let text = card.spoken(state, channel);
-        if matches!(state, PageState::Expired | PageState::AmountMismatch) {
-            voice.urgent.set(text);
-        } else {
-            voice.calm.set(text);
-        }
-    });
-    if before != state && !state.is_payable() {
-        keep_focus();
-    }
-}
-
-/// If the focused element goes with the old screen, the new heading gets the focus; else nothing moves.
-fn keep_focus() {
-    let inside = document()
-        .active_element()
-        .is_some_and(|element| element.closest("leptos-island").is_ok_and(|island| island.is_some()));
-    if !inside {
-        return;
-    }
-    request_animation_frame(move || {
-        let lost = document()
-            .active_element()
-            .is_none_or(|element| element.tag_name() == "BODY" || element.closest("[hidden]") != Ok(None));
-        let heading = document().get_element_by_id("heading");
-        if let Some(heading) =
-            heading.filter(|_| lost).and_then(|h| h.dyn_into::<web_sys::HtmlElement>().ok())
-        {
-            // An element that cannot take the focus leaves it where it is.
-            let _ = heading.focus();
+            Follower::new(session).start();
         }
     });
 }
@@ -132,7 +39,6 @@ fn keep_focus() {
 #[derive(Clone, Copy)]
 struct Follower {
     session: Session,
-    voice: Voice,
     stream: StoredValue<Option<EventSource>, LocalStorage>,
     /// When the stream spoke last.
     heard: StoredValue<Option<f64>>,
@@ -157,11 +63,10 @@ struct Envelope {
 }
 
 impl Follower {
-    fn new(session: Session, voice: Voice) -> Self {
+    fn new(session: Session) -> Self {
         let now = now();
         Self {
             session,
-            voice,
             stream: StoredValue::new_local(None),
             heard: StoredValue::new(None),
             asking: StoredValue::new(None),
@@ -307,7 +212,7 @@ impl Follower {
             mark("data-offline", if offline { "1" } else { "" });
             if offline {
                 let text = self.session.card.with_value(|card| card.locale.say(Text::Offline));
-                self.voice.urgent.set(text.to_owned());
+                self.session.urgent.set(text.to_owned());
             }
         }
     }

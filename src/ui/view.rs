@@ -51,23 +51,35 @@ pub struct CardView {
     pub live: LiveView,
 }
 
-/// The island's props: the card as JSON text inside the JSON. So the browser reads it with the code that
-/// reads the server's answers (`from_slice`) and need not download that code twice.
+/// The island's props: the card as JSON text inside the JSON. The browser reads it with the code that reads
+/// the server's answers (`from_slice`), and writes it, as the island macro asks, without code of its own:
+/// neither need be downloaded twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Packed(pub CardView);
+pub struct Packed {
+    /// The card.
+    pub card: CardView,
+    text: String,
+}
+
+impl Packed {
+    /// Packs the card.
+    pub fn of(card: &CardView) -> Self {
+        // Strings, numbers and words only: nothing in it can fail to be written.
+        Self { card: card.clone(), text: serde_json::to_string(card).unwrap_or_default() }
+    }
+}
 
 impl TryFrom<String> for Packed {
     type Error = serde_json::Error;
     fn try_from(text: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(text.as_bytes()).map(Self)
+        serde_json::from_slice(text.as_bytes()).map(|card| Self { card, text })
     }
 }
 
 impl From<Packed> for String {
     fn from(packed: Packed) -> Self {
-        // Strings, numbers and words only: nothing in it can fail to be written.
-        serde_json::to_string(&packed.0).unwrap_or_default()
+        packed.text
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, header};
+use http::header;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 use tokio::time::timeout;
@@ -29,22 +29,16 @@ const ASK_AGAIN_MS: u32 = 1_000;
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(4);
 
 /// `POST /api/…`: hands the call to the server function of that path.
-pub async fn serve(
-    path: &'static str,
-    State(checkout): State<Checkout>,
-    headers: HeaderMap,
-    request: Request,
-) -> Response {
+pub async fn serve(State(checkout): State<Checkout>, request: Request) -> Response {
+    let (mut head, body) = request.into_parts();
     // Server functions read their whole body: it is bounded here.
-    let body = match read_body(request.into_body()).await {
+    let body = match read_body(body).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
-    let mut call = Request::post(path);
-    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
-        call = call.header(header::CONTENT_TYPE, kind);
-    }
-    let Ok(call) = call.body(Body::from(body)) else { return ApiError::unknown_route().into_response() };
+    // Leptos would send who accepts HTML back to where they say they came from.
+    head.headers.remove(header::ACCEPT);
+    let call = Request::from_parts(head, Body::from(body));
     let context = move || provide_context(checkout.clone());
     let mut answer = leptos_axum::handle_server_fns_with_context(context, call).await.into_response();
     answer.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
@@ -64,16 +58,6 @@ pub async fn push_order(page: String, channel: Channel) -> Result<LiveView, Serv
         options.insert_header(header::SET_COOKIE, cookie);
     }
     Ok(LiveView { code: Some(code), ..live_view(&order, checkout.now()) })
-}
-
-/// The body of [`crate::ui::api::confirm_payment`].
-///
-/// # Errors
-/// Unknown page, or the store is unavailable.
-pub async fn confirm_payment(page: String) -> Result<LiveView, ServerFnError> {
-    let (checkout, order) = order_of(&page).await?;
-    let order = confirm(&checkout, order).await;
-    Ok(live_view(&order, checkout.now()))
 }
 
 async fn order_of(page: &str) -> Result<(Checkout, Arc<Order>), ServerFnError> {

@@ -10,27 +10,22 @@ mod pay;
 mod shell;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use leptos::server_fn::ServerFn as _;
 
 use super::checkout::Checkout;
 use super::router::App;
-use crate::ui::api::{ConfirmPayment, PushOrder};
+use crate::ui::api::PushOrder;
 
 pub use guard::csrf_guard;
 
 /// The routes of the pages.
 pub fn routes(checkout: &Checkout) -> Router<App> {
-    let call = |name: &'static str| {
-        post(move |state, headers, request: Request| calls::serve(name, state, headers, request))
-    };
     Router::new()
         .route("/pay/{page}", get(pay::show).post(pay::act))
         .route("/pay/{page}/status", get(live::status))
         .route("/pay/{page}/events", get(live::events))
-        .route(PushOrder::PATH, call(PushOrder::PATH))
-        .route(ConfirmPayment::PATH, call(ConfirmPayment::PATH))
+        .route(PushOrder::PATH, post(calls::serve))
         .layer(from_fn_with_state(checkout.clone(), csrf_guard))
 }

@@ -15,7 +15,7 @@ use crate::server::assets;
 use crate::server::error::{ApiError, Kind};
 use crate::ui::card::{CheckoutCard, CheckoutCardProps};
 use crate::ui::countdown::urgency;
-use crate::ui::i18n::{Locale, Text};
+use crate::ui::i18n::{Label, Locale, Text, fill};
 use crate::ui::method::method_switch;
 use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, tail};
 
@@ -112,11 +112,14 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
 
 /// Draws the page that is shown when an order cannot be: `gone`, or not right now.
 pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
-    let (title, means) =
-        if gone { (Text::UnknownTitle, Text::UnknownMeans) } else { (Text::BrokenTitle, Text::BrokenMeans) };
+    let (title, means) = if gone {
+        (Label::UnknownTitle, Label::UnknownMeans)
+    } else {
+        (Label::BrokenTitle, Label::BrokenMeans)
+    };
     let document = Document {
         locale,
-        title: locale.say(title).to_owned(),
+        title: locale.label(title).to_owned(),
         marks: Vec::new(),
         refresh: (!gone).then(|| REFRESH_S.0.to_string()),
         watched: None,
@@ -126,8 +129,8 @@ pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
         view! {
             <main class="card">
                 <div class="result">
-                    <h1>{locale.say(title)}</h1>
-                    <p>{locale.say(means)}</p>
+                    <h1>{locale.label(title)}</h1>
+                    <p>{locale.label(means)}</p>
                 </div>
             </main>
         }
@@ -214,7 +217,7 @@ fn body(view: &CheckoutView) -> impl IntoView + use<> {
     let other = locale.other();
     let language = address(&card.page, Some(view.channel), Some(other), 0);
     let island = CheckoutCardProps::builder()
-        .card(Packed(card.clone()))
+        .card(Packed::of(card))
         .children(ToChildren::to_children({
             let (summary, methods, actions) =
                 (summary(view).into_any(), method_switch(view).into_any(), actions(view).into_any());
@@ -229,15 +232,15 @@ fn body(view: &CheckoutView) -> impl IntoView + use<> {
                 <h1 class="payee">{view.payee.clone()}</h1>
                 <nav class="languages">
                     <a href=language lang=other.as_str() hreflang=other.as_str()>
-                        {locale.say(Text::OtherLanguage)}
+                        {locale.label(Label::OtherLanguage)}
                     </a>
                 </nav>
             </header>
             <div class="columns">{CheckoutCard(island)}</div>
             <footer class="foot">
-                <span>{locale.fill(Text::Support, tail(&card.order_number))}</span>
+                <span>{fill(locale.label(Label::Support), tail(&card.order_number))}</span>
                 {support}
-                <span>{locale.say(Text::LastKnown)}</span>
+                <span>{locale.label(Label::LastKnown)}</span>
             </footer>
         </main>
     }
@@ -250,26 +253,26 @@ fn summary(view: &CheckoutView) -> impl IntoView + use<> {
     view! {
         <div class="summary">
             <p class="due">
-                <span class="while-open">{locale.say(Text::AmountDue)}</span>
-                <span class="while-over">{locale.say(Text::Amount)}</span>
+                <span class="while-open">{locale.label(Label::AmountDue)}</span>
+                <span class="while-over">{locale.label(Label::Amount)}</span>
             </p>
             <p class="amount">
                 <span aria-hidden="true">
                     <small>"¥"</small>
                     {card.amount.clone()}
                 </span>
-                <span class="spoken">{locale.fill(Text::SpokenAmount, &card.amount)}</span>
+                <span class="spoken">{fill(locale.label(Label::SpokenAmount), &card.amount)}</span>
             </p>
             <p class="title">{view.title.clone()}</p>
             <p class="order second">
-                <span>{locale.say(Text::OrderNumber)} " " <b>{card.order_number.clone()}</b></span>
+                <span>{locale.label(Label::OrderNumber)} " " <b>{card.order_number.clone()}</b></span>
                 <button
                     class="copy while-awake"
                     type="button"
                     data-copy=""
-                    aria-label=locale.say(Text::CopyOrderNumber)
+                    aria-label=locale.label(Label::CopyOrderNumber)
                 >
-                    {locale.say(Text::Copy)}
+                    {locale.label(Label::Copy)}
                 </button>
                 <span class="while-copied" aria-hidden="true">
                     {locale.say(Text::Copied)}
@@ -283,43 +286,43 @@ fn summary(view: &CheckoutView) -> impl IntoView + use<> {
 fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     let card = &view.card;
     let locale = card.locale;
-    let form = |what: &'static str, class: &'static str, label: Text| {
+    let form = |what: &'static str, class: &'static str, label: Label| {
         view! {
             <form method="post" action=card.path() class=class data-do=what>
                 <input type="hidden" name="do" value=what />
                 <input type="hidden" name="channel" value=view.channel.as_str() />
                 <input type="hidden" name="lang" value=locale.as_str() />
                 <button class="plain" type="submit">
-                    {locale.say(label)}
+                    {locale.label(label)}
                 </button>
             </form>
         }
     };
-    let hint = |class: &'static str, text: Text| view! { <p class=class>{locale.say(text)}</p> };
+    let hint = |class: &'static str, text: &'static str| view! { <p class=class>{text}</p> };
     // Inside one wallet's browser the other wallet cannot be paid with.
     let guide = match view.device {
-        Device::InWechat => Some(hint("guide while-payable while-ali", Text::LeaveWechat)),
-        Device::InAlipay => Some(hint("guide while-payable while-wx", Text::LeaveAlipay)),
-        Device::Phone => Some(hint("second while-payable while-ready", Text::OnPhone)),
+        Device::InWechat => Some(hint("guide while-payable while-ali", locale.label(Label::LeaveWechat))),
+        Device::InAlipay => Some(hint("guide while-payable while-wx", locale.label(Label::LeaveAlipay))),
+        Device::Phone => Some(hint("second while-payable while-ready", locale.label(Label::OnPhone))),
         Device::Desktop => None,
     };
     let exit = match view.exit.clone() {
         Some(exit) => view! {
             <a class="plain" href=exit>
-                {locale.say(Text::Back)}
+                {locale.label(Label::Back)}
             </a>
         }
         .into_any(),
-        None => hint("second", Text::CloseTab).into_any(),
+        None => hint("second", locale.label(Label::CloseTab)).into_any(),
     };
     view! {
         <div class="more">
             {guide}
-            {hint("second while-expiring", Text::OneMinuteLeft)}
-            {hint("wait while-not-yet while-payable", Text::NotYet)}
+            {hint("second while-expiring", locale.say(Text::OneMinuteLeft))}
+            {hint("wait while-not-yet while-payable", locale.label(Label::NotYet))}
             <div class="actions">
-                {form("refresh", "while-trouble while-payable", Text::NewCode)}
-                {form("confirm", "while-open", Text::HavePaid)}
+                {form("refresh", "while-trouble while-payable", Label::NewCode)}
+                {form("confirm", "while-open", Label::HavePaid)}
                 {exit}
             </div>
         </div>
