@@ -41,8 +41,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ),
     (
         "server::pages",
-        "domain runtime ui server::assets server::checkout server::merchants server::error server::config server::json \
-         server::router server::store::Find",
+        "domain runtime ui server::assets server::checkout server::merchants server::error server::config \
+         server::json server::router",
     ),
     // Refusals must be known where they are put into words.
     ("server::error", "domain server::checkout::CheckoutError server::store::StoreError"),
