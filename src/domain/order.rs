@@ -281,13 +281,15 @@ impl Order {
         self.attempts.iter().find(|attempt| attempt.is(trade))
     }
 
-    /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run out.
+    /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run
+    /// out, unless the order ends with it, so that a new one would live no longer.
     pub fn live_attempt(&self, scene: Scene, account: &str, now: UnixMillis) -> Option<&Attempt> {
         self.attempts.iter().rev().find(|attempt| {
             attempt.scene == scene
                 && attempt.account == account
                 && attempt.is_open()
-                && attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS)
+                && (attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS)
+                    || self.terms.expires_at.is_some_and(|end| attempt.expires_at >= end))
         })
     }
 
@@ -374,7 +376,7 @@ pub fn advance(order: &Order, event: Event, now: UnixMillis) -> Result<Step, Ref
     match event {
         Event::Opened(attempt) => opened(order, attempt, now),
         Event::Ready { trade, code } => ready(order, &trade, code),
-        Event::Refused { trade, code } => refused(order, &trade, code),
+        Event::Refused { trade, code } => refused(order, &trade, code, now),
         Event::Money(payment) => money(order, payment),
         Event::CloseAsked { cause } => close_asked(order, cause, now),
         Event::AttemptClosed { trade } => attempt_closed(order, &trade, now),
@@ -425,15 +427,17 @@ fn ready(order: &Order, trade: &TradeId, code: Code) -> Result<Step, Refused> {
     Ok(step)
 }
 
-fn refused(order: &Order, trade: &TradeId, code: String) -> Result<Step, Refused> {
+fn refused(order: &Order, trade: &TradeId, code: String, now: UnixMillis) -> Result<Step, Refused> {
     let attempt = order.attempt(trade).ok_or(Refused::UnknownAttempt)?;
     let mut step = Step::unchanged(order);
     match attempt.state {
         AttemptState::Opening => step.order.set_attempt(trade, AttemptState::Refused { code }),
         AttemptState::Ready(_) | AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid => {
+            return Ok(step);
         }
     }
-    Ok(step)
+    // It may have been the last one that a close was waiting for.
+    finish_closing(step, now)
 }
 
 fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
