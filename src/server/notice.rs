@@ -13,7 +13,12 @@ use super::json::read_body;
 use super::merchants::Member;
 use super::store::{Find, InboxRow, Verdict};
 use crate::domain::id::{Channel, TradeId};
-use crate::gateway::{Ack, Fault, Notice, Verified, alipay, wechat_v2};
+use crate::gateway::{self, Ack, Fault, Notice, Verified, alipay, wechat_v2};
+
+/// Bytes that are kept of a notice that is not trusted; real ones are shorter.
+const UNTRUSTED_RAW: usize = 4096;
+/// Bytes that are said of one: what it says of itself is part of that.
+const UNTRUSTED_NOTE: usize = 512;
 
 /// `POST /rest/pub/wx/pay_notify`.
 pub async fn wx(State(checkout): State<Checkout>, request: AxumRequest) -> Response {
@@ -48,8 +53,9 @@ async fn settle(checkout: &Checkout, channel: Channel, notice: &Request<Bytes>) 
     let (member, verified) = match verify(checkout, channel, notice) {
         Ok(verified) => verified,
         Err((verdict, fault)) => {
+            let fault = gateway::truncate_bytes(&fault.to_string(), UNTRUSTED_NOTE).to_owned();
             tracing::warn!(%channel, %fault, "a notice was not trusted");
-            record(checkout, channel, notice.body(), verdict, fault.to_string()).await;
+            record(checkout, channel, notice.body(), verdict, fault).await;
             return Ack::Failed;
         }
     };
@@ -120,6 +126,7 @@ async fn apply(
     Ok(Ack::Accepted)
 }
 
+/// Anybody may send these, so what is kept of each has an end.
 async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Verdict, note: String) {
     let row = InboxRow {
         channel,
@@ -128,7 +135,7 @@ async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Ver
         out_trade_no: None,
         delivery_id: None,
         note: Some(note),
-        raw: raw.to_vec(),
+        raw: raw.iter().copied().take(UNTRUSTED_RAW).collect(),
     };
     if let Err(error) = checkout.record_notice(row).await {
         tracing::error!(%error, "an untrusted notice was not recorded");

@@ -107,7 +107,7 @@ pub struct InboxRow {
     pub delivery_id: Option<String>,
     /// Why, in words.
     pub note: Option<String>,
-    /// The body, byte for byte.
+    /// The body, byte for byte; of an untrusted one only the beginning.
     pub raw: Vec<u8>,
 }
 

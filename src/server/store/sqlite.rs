@@ -2,6 +2,7 @@
 //! outside the writer; WAL, `synchronous=FULL`, `BEGIN IMMEDIATE` (reliability.md 4.7).
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,6 +61,9 @@ impl SqliteStore {
         lock.try_lock().map_err(|_| {
             StoreError::Unavailable(format!("{} is in use by another process", path.display()))
         })?;
+        // Buyers and payments stand in it: for its owner only. SQLite gives its other files the same mode.
+        let own = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
+        own.map_err(|error| unavailable(path, &error))?;
         let connection = Connection::open(path)?;
         let readers = Readers {
             path: path.to_owned(),
