@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_LENGTH, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::checkout::CheckoutError;
@@ -234,10 +234,14 @@ impl ApiError {
         Self::new(Kind::UnknownField).at(field)
     }
 
-    /// A value that breaks the rule of its field: what would have been right, in English. Rules of the
-    /// domain are put into Chinese here.
+    /// A value that breaks the rule of its field: what would have been right, in English, or as the
+    /// domain's `one of: ` with the words. Rules of the domain are put into Chinese here.
     pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl std::fmt::Display) -> Self {
-        Self::new(Kind::InvalidValue).at(field).with(rule.to_string())
+        let rule = rule.to_string();
+        match rule.strip_prefix("one of: ") {
+            Some(words) => Self::not_allowed(field, words.replace(' ', ", ")),
+            None => Self::new(Kind::InvalidValue).at(field).with(rule),
+        }
     }
 
     /// A value that is not one of `allowed`, a list with commas.
@@ -403,7 +407,9 @@ pub async fn localize(request: Request, next: Next) -> Response {
             let mut localized = error.response(language);
             // What other layers set (CORS, cache rules) stays.
             for (name, value) in response.headers() {
-                if !localized.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+                let ours = localized.headers();
+                let adds = name == VARY && !ours.get_all(VARY).iter().any(|known| known == value);
+                if name != CONTENT_LENGTH && (adds || !ours.contains_key(name)) {
                     localized.headers_mut().append(name, value.clone());
                 }
             }
@@ -451,7 +457,9 @@ fn in_chinese(detail: &str) -> Cow<'_, str> {
         "1 to 256 characters without control characters" => "1 到 256 个字符，不含控制字符",
         "up to 127 bytes without control characters" => "最多 127 字节，不含控制字符",
         "as given with the page before" | "a number as given by the page before" => "上一页应答中给出的值",
-        "an absolute http or https URL" => "完整的 http 或 https 地址",
+        "an absolute http or https address of up to 2,048 bytes, without user name" => {
+            "完整的 http 或 https 地址，最多 2048 字节，不含用户名"
+        }
         "WeChat Pay" => "微信支付",
         "Alipay" => "支付宝",
         _ => return Cow::Borrowed(detail),

@@ -2,6 +2,7 @@
 //! and `pages`.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -69,7 +70,7 @@ async fn ready(State(checkout): State<Checkout>) -> Response {
 /// leads to page rights only.
 async fn wpay(
     State(checkout): State<Checkout>,
-    Path(number): Path<String>,
+    number: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -78,6 +79,7 @@ async fn wpay(
     let order_type: OrderType = wanted
         .map_or(Ok(OrderType::Order), |(_, word)| word.parse())
         .map_err(|error| ApiError::invalid("order_type", error))?;
+    let Ok(Path(number)) = number else { return Err(ApiError::unknown_route()) };
     let number = OrderNumber::new(number).map_err(|error| ApiError::invalid("order_number", error))?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let member = checkout.merchants().by_host(host).cloned().ok_or(CheckoutError::NotFound)?;

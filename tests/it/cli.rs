@@ -143,17 +143,23 @@ impl Service {
 
     /// Status and body.
     fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        let answer = self.whole(method, path, "");
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    /// The answer as it came, asked with more headers, a line each.
+    fn whole(&self, method: &str, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
         )
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+        answer
     }
 }
 
@@ -200,4 +206,80 @@ fn serve_reloads_drains_and_has_nothing_of_the_emulator() {
     service.signal("TERM");
     assert_eq!(service.child.wait().unwrap().code(), Some(0));
     assert!(TcpStream::connect(service.address).is_err());
+}
+
+#[test]
+fn front_ends_of_named_origins_may_push_and_read() {
+    let named = "name = \"商城\"\nallowed_origins = [\"https://mall.example\"]";
+    let (_dir, file) = configured("name = \"商城\"", named);
+    let service = Service::start(&file);
+    let ask = |method: &str, path: &str, origin: &str| {
+        let headers = format!(
+            "origin: {origin}\r\naccess-control-request-method: POST\r\n\
+             access-control-request-headers: authorization,content-type\r\naccept-language: en\r\n"
+        );
+        service.whole(method, path, &headers).to_ascii_lowercase()
+    };
+    for path in ["/rest/wx/push_order", "/rest/ali/push_order", "/rest/orders/Order/1"] {
+        let preflight = ask("OPTIONS", path, "https://mall.example");
+        assert!(preflight.starts_with("http/1.1 200"), "{preflight}");
+        for line in [
+            "access-control-allow-origin: https://mall.example\r\n",
+            "access-control-allow-headers: authorization,content-type\r\n",
+            "access-control-allow-methods: get,post\r\n",
+        ] {
+            assert!(preflight.contains(line), "{line} {preflight}");
+        }
+        assert!(!preflight.contains("allow-credentials"), "{preflight}");
+        assert!(!ask("OPTIONS", path, "https://evil.example").contains("access-control-allow-origin"));
+        // An error may be read as well, and a cache must not give one origin's answer to another.
+        let method = if path.contains("orders/") { "GET" } else { "POST" };
+        let refused = ask(method, path, "https://mall.example");
+        assert!(refused.starts_with("http/1.1 401") && refused.contains("\r\nvary: origin"), "{refused}");
+        assert!(refused.contains("access-control-allow-origin: https://mall.example\r\n"), "{refused}");
+    }
+    for path in ["/rest/orders", "/rest/events", "/rest/orders/Order/1/close"] {
+        let closed = ask("OPTIONS", path, "https://mall.example");
+        assert!(!closed.contains("access-control-allow"), "{path}: {closed}");
+    }
+}
+
+#[test]
+fn the_malls_own_tokens_are_asked_of_the_mall() {
+    let mall = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/me", mall.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        for status in ["500 Oops", "401 No", "302 Found\r\nlocation: http://127.0.0.1:9/", "204 Yes"] {
+            let (stream, _) = mall.accept().unwrap();
+            let mut lines = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                lines.read_line(&mut head).unwrap();
+            }
+            seen.push(head);
+            write!(lines.get_mut(), "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
+        }
+        seen
+    });
+    let checked = format!("name = \"商城\"\ntoken_check_url = \"{url}\"\nwebhook_allow = [\"127.0.0.1\"]");
+    let (_dir, file) = configured("name = \"商城\"", &checked);
+    let service = Service::start(&file);
+    let push = || service.whole("POST", "/rest/wx/push_order", "authorization: Session abc\r\n");
+    // A mall that is down has not said no.
+    let down = push();
+    assert!(down.starts_with("HTTP/1.1 503") && down.contains("retry-after:"), "{down}");
+    assert!(down.contains("token_check_unavailable"), "{down}");
+    assert!(push().starts_with("HTTP/1.1 401"));
+    assert!(push().starts_with("HTTP/1.1 401"), "a redirect is no yes and is not followed");
+    // A yes leads on to the body, which is empty here, and is remembered.
+    assert!(push().contains("malformed_json"));
+    assert!(push().contains("malformed_json"));
+    for head in asked.join().unwrap() {
+        assert!(head.starts_with("GET /me ") && head.contains("authorization: Session abc\r\n"), "{head}");
+    }
+    // It may push, not read.
+    let read = service.whole("GET", "/rest/orders/Order/1", "authorization: Session abc\r\n");
+    assert!(read.starts_with("HTTP/1.1 401"), "{read}");
 }

@@ -8,6 +8,7 @@
     reason = "a test that fails may panic"
 )]
 
+mod attack;
 mod cli;
 mod flows;
 mod store;

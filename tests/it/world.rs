@@ -68,6 +68,11 @@ impl World {
         Reply { status: response.status(), json, text }
     }
 
+    /// Where it keeps everything.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     fn word(&self, pointer: &str) -> &str {
         self.credentials.pointer(pointer).and_then(Value::as_str).unwrap()
     }

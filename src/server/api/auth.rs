@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 
 use crate::domain::id::OrderKey;
 use crate::domain::order::Order;
 use crate::server::checkout::Checkout;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, Kind};
 use crate::server::merchants::Member;
 
 /// Who is calling.
@@ -45,10 +45,12 @@ impl Caller {
 /// The merchant by its API key; for what only the merchant may do.
 ///
 /// # Errors
-/// 401 without or with a wrong key.
-pub fn merchant(checkout: &Checkout, headers: &HeaderMap) -> Result<Arc<Member>, ApiError> {
-    let key = credential(headers).ok_or_else(ApiError::missing_key)?;
-    checkout.merchants().by_api_key(key).cloned().ok_or_else(ApiError::wrong_key)
+/// 401 without or with a wrong key, 403 with an order's token.
+pub async fn merchant(checkout: &Checkout, headers: &HeaderMap) -> Result<Arc<Member>, ApiError> {
+    match reader(checkout, headers).await? {
+        Caller::Merchant(member) => Ok(member),
+        Caller::Token(..) | Caller::Pusher(_) => Err(ApiError::foreign_capability()),
+    }
 }
 
 /// The merchant or the holder of an order's token; for reading that order.
@@ -63,7 +65,7 @@ pub async fn reader(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, 
 /// Whoever may push.
 ///
 /// # Errors
-/// 401 without a key where one is needed, or with a wrong one anywhere.
+/// 401 without a key where one is needed, or with a wrong one anywhere; 503 if the mall does not say.
 pub async fn pusher(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let by_host = || {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -74,7 +76,7 @@ pub async fn pusher(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, 
             return Ok(caller);
         }
         let member = by_host().ok_or_else(ApiError::wrong_key)?;
-        return if mall_knows(checkout, &member, key, headers).await {
+        return if mall_knows(checkout, &member, key, headers).await? {
             Ok(Caller::Pusher(member))
         } else {
             Err(ApiError::wrong_key())
@@ -95,25 +97,35 @@ async fn known(checkout: &Checkout, key: &str) -> Result<Option<Caller>, ApiErro
 }
 
 /// Asks the mall about a token of its own: GET with the same header, 2xx means yes, remembered for 60 s.
-async fn mall_knows(checkout: &Checkout, member: &Member, key: &str, headers: &HeaderMap) -> bool {
-    let Some(url) = &member.config.token_check_url else { return false };
+/// A mall that is down has not said no.
+async fn mall_knows(
+    checkout: &Checkout,
+    member: &Member,
+    key: &str,
+    headers: &HeaderMap,
+) -> Result<bool, ApiError> {
+    let Some(url) = &member.config.token_check_url else { return Ok(false) };
     if checkout.mall_tokens().knows(&member.config.id, key, checkout.now()) {
-        return true;
+        return Ok(true);
     }
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return false };
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(false) };
     let request = Request::builder()
         .method(Method::GET)
         .uri(url.as_str())
         .header(header::AUTHORIZATION, value)
         .body(Bytes::new());
-    let Ok(request) = request else { return false };
-    let known = match member.webhooks.send(request).await {
-        Ok(answer) => answer.status().is_success(),
-        Err(error) => {
-            tracing::warn!(merchant = %member.config.id, %error, "token_check_url did not answer");
-            false
-        }
+    let Ok(request) = request else { return Ok(false) };
+    let why = match member.webhooks.send(request).await {
+        Ok(answer) if answer.status().is_server_error() => answer.status().to_string(),
+        Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => answer.status().to_string(),
+        Ok(answer) => return Ok(remember(checkout, member, key, answer.status().is_success())),
+        Err(error) => error.to_string(),
     };
+    tracing::warn!(merchant = %member.config.id, %why, "token_check_url did not say");
+    Err(ApiError::new(Kind::TokenCheckUnavailable))
+}
+
+fn remember(checkout: &Checkout, member: &Member, key: &str, known: bool) -> bool {
     if known {
         checkout.mall_tokens().remember(&member.config.id, key, checkout.now());
     }

@@ -42,7 +42,7 @@ pub async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let member = merchant(&checkout, &headers)?;
+    let member = merchant(&checkout, &headers).await?;
     let mut after = 0;
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match (&*name, &*value) {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::checkout::Checkout;
+use super::error::ApiError;
 use super::router::App;
 
 /// Every route a mall calls.
@@ -22,6 +23,8 @@ pub fn routes(checkout: &Checkout) -> Router<App> {
         .route("/rest/wx/push_order", post(push::wx))
         .route("/rest/ali/push_order", post(push::ali))
         .route("/rest/orders/{order_type}/{order_number}", get(orders::read))
+        // Inside the layer: a preflight is a method that no route takes, and CORS must see it.
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(cors(checkout.clone()));
     Router::new()
         .route("/rest/orders", post(orders::create).get(orders::list))

@@ -1,6 +1,7 @@
 //! `/rest/orders`: create, read, list, close (contract.md 5). Never shows a capability to anybody but
 //! the merchant, and the order's private fields to nobody but the merchant.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -67,7 +68,7 @@ struct Page {
 /// # Errors
 /// As documented in docs/errors.md.
 pub async fn create(State(checkout): State<Checkout>, request: Request) -> Result<Response, ApiError> {
-    let member = merchant(&checkout, request.headers())?;
+    let member = merchant(&checkout, request.headers()).await?;
     let body: NewOrder = json::parse(&read_body(request.into_body()).await?)?;
     let wanted = wanted(&checkout, member.config.id.clone(), body)?;
     let (order, created) = checkout.create(wanted).await?;
@@ -96,11 +97,11 @@ pub async fn create(State(checkout): State<Checkout>, request: Request) -> Resul
 /// As documented in docs/errors.md.
 pub async fn read(
     State(checkout): State<Checkout>,
-    Path((order_type, number)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let caller = reader(&checkout, &headers).await?;
-    let key = key(caller.member().config.id.clone(), &order_type, number)?;
+    let key = key_in(path, caller.member().config.id.clone())?;
     caller.may_touch(&key)?;
     let order = checkout.find(Find::Key(key)).await?.ok_or(CheckoutError::NotFound)?;
     let snapshot = match caller {
@@ -119,7 +120,7 @@ pub async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let member = merchant(&checkout, &headers)?;
+    let member = merchant(&checkout, &headers).await?;
     let (mut state, mut before) = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match (&*name, &*value) {
@@ -149,14 +150,23 @@ pub async fn list(
 /// As documented in docs/errors.md.
 pub async fn close(
     State(checkout): State<Checkout>,
-    Path((order_type, number)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let member = merchant(&checkout, &headers)?;
-    let key = key(member.config.id.clone(), &order_type, number)?;
+    let member = merchant(&checkout, &headers).await?;
+    let key = key_in(path, member.config.id.clone())?;
     let order = checkout.find(Find::Key(key)).await?.ok_or(CheckoutError::NotFound)?;
     let order = checkout.close(order.id, CloseCause::Merchant).await?;
     Ok(ok(StatusCode::OK, Snapshot::for_merchant(&order)))
+}
+
+/// What is no UTF-8 is no type and no number either.
+fn key_in(
+    path: Result<Path<(String, String)>, PathRejection>,
+    merchant: MerchantId,
+) -> Result<OrderKey, ApiError> {
+    let Ok(Path((order_type, number))) = path else { return Err(ApiError::unknown_route()) };
+    key(merchant, &order_type, number)
 }
 
 fn key(merchant: MerchantId, order_type: &str, number: String) -> Result<OrderKey, ApiError> {
@@ -202,6 +212,10 @@ fn wanted(checkout: &Checkout, merchant: MerchantId, body: NewOrder) -> Result<W
 
 fn check_return_url(text: &str) -> Result<(), ApiError> {
     let rule = "an absolute http or https address of up to 2,048 bytes, without user name";
+    // The parser drops line ends and tabs without a word; the text is kept as it is.
+    if text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+        return Err(ApiError::invalid("return_url", rule));
+    }
     let url = Url::parse(text).map_err(|_| ApiError::invalid("return_url", rule))?;
     let fits = matches!(url.scheme(), "http" | "https")
         && url.has_host()
