@@ -49,6 +49,7 @@ describe('the page turns to 支付成功', () => {
 
           const number = await buy(page);
           if (way === 'SSE' || way === 'polling') await awake(page);
+          if (way !== 'no JavaScript') await page.evaluate(() => { window.notReloaded = true; });
           await choose(page, radio, channel);
           const shot = await picture(page, `pay-${channel}-${way}-pending`);
           const code = scan(shot);
@@ -57,7 +58,6 @@ describe('the page turns to 支付成功', () => {
           if (way === 'SSE') await until('the event stream is open', () => streams.length > 0);
           await mall.goto(`${demo.base}/mall`);
           assert.equal((await orderAtMall(number)).state, 'pending');
-          if (way !== 'no JavaScript') await page.evaluate(() => { window.notReloaded = true; });
 
           const from = performance.now();
           const paid = await demo.pay(code);
