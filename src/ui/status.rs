@@ -210,10 +210,9 @@ impl Follower {
         if offline != self.offline.get_value() {
             self.offline.set_value(offline);
             mark("data-offline", if offline { "1" } else { "" });
-            if offline {
-                let text = self.session.card.with_value(|card| card.locale.say(Text::Offline));
-                self.session.urgent.set(text.to_owned());
-            }
+            // What is over is not said any more: a reader would find it beside the result.
+            let text = self.session.card.with_value(|card| card.locale.say(Text::Offline));
+            self.session.urgent.set(if offline { text.to_owned() } else { String::new() });
         }
     }
 
