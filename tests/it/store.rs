@@ -202,25 +202,46 @@ async fn tasks_are_leased_fenced_and_resumed() {
     let store = SqliteStore::in_memory().unwrap();
     let (order, number) = pushed(&store, "123456", Scene::Native).await;
     store.apply(order.id, money(&number, "T1", 100), None, NOW).await.unwrap();
-    let claimed = store.claim_tasks(NOW, 60_000, 10).await.unwrap();
+    let claimed = store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap();
     assert_eq!(claimed.iter().map(|task| task.kind).collect::<Vec<_>>(), [TaskKind::Webhook]);
-    assert!(store.claim_tasks(NOW, 60_000, 10).await.unwrap().is_empty(), "leased to somebody");
-    let again = store.claim_tasks(NOW.plus(60_000), 60_000, 10).await.unwrap();
+    assert!(store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap().is_empty(), "leased to somebody");
+    let again = store.claim_tasks(NOW.plus(60_000), 60_000, 10, 10).await.unwrap();
     let webhook = again.into_iter().find(|task| task.kind == TaskKind::Webhook).unwrap();
     assert_eq!(webhook.tries, 2, "the lease ran out");
     let late = claimed.into_iter().next().unwrap();
     store.finish_task(late, TaskOutcome::Done(None), NOW).await.unwrap();
     let now = NOW.plus(130_000);
     assert!(
-        store.claim_tasks(now, 1, 10).await.unwrap().iter().any(|task| task.kind == TaskKind::Webhook),
+        store.claim_tasks(now, 1, 10, 10).await.unwrap().iter().any(|task| task.kind == TaskKind::Webhook),
         "a result after the lease ran out is fenced off"
     );
     store.resume(now).await.unwrap();
-    let resumed = store.claim_tasks(now, 60_000, 10).await.unwrap();
+    let resumed = store.claim_tasks(now, 60_000, 10, 10).await.unwrap();
     let kinds: Vec<_> = resumed.iter().map(|task| task.kind).collect();
     assert_eq!(kinds.len(), 3, "webhook, query and expiry are all due: {kinds:?}");
     for task in resumed {
         store.finish_task(task, TaskOutcome::Done(None), now).await.unwrap();
     }
-    assert!(store.claim_tasks(now.plus(600_000), 1, 10).await.unwrap().is_empty());
+    assert!(store.claim_tasks(now.plus(600_000), 1, 10, 10).await.unwrap().is_empty());
+}
+
+/// Malls that do not answer must not keep the gateways from being asked.
+#[tokio::test]
+async fn webhooks_and_gateways_have_places_of_their_own() {
+    let store = SqliteStore::in_memory().unwrap();
+    for number in ["123456", "123457", "123458"] {
+        let (order, trade) = pushed(&store, number, Scene::Native).await;
+        store.apply(order.id, money(&trade, number, 100), None, NOW).await.unwrap();
+    }
+    let now = NOW.plus(120_000);
+    let kinds = async |webhooks, others| {
+        let tasks = store.claim_tasks(now, 60_000, webhooks, others).await.unwrap();
+        let sent = tasks.iter().filter(|task| task.kind == TaskKind::Webhook).count();
+        (sent, tasks.len() - sent)
+    };
+    assert_eq!(kinds(0, 1).await, (0, 1));
+    assert_eq!(kinds(1, 0).await, (1, 0));
+    assert_eq!(kinds(1, 1).await, (1, 1));
+    let (webhooks, others) = kinds(10, 10).await;
+    assert!(webhooks == 1 && others >= 1, "{webhooks} {others}");
 }

@@ -226,12 +226,13 @@ pub trait Store: Send + Sync {
     /// Records a notice that changes nothing else.
     fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Claims up to `limit` due tasks for `lease_ms`.
+    /// Claims due tasks for `lease_ms`: up to so many `webhooks`, and up to so many `others`.
     fn claim_tasks(
         &self,
         now: UnixMillis,
         lease_ms: i64,
-        limit: u32,
+        webhooks: u32,
+        others: u32,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>>;
 
     /// Says what became of a claimed task. A task whose lease went to another worker stays as it is.

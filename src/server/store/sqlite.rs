@@ -284,16 +284,19 @@ impl Store for SqliteStore {
         &self,
         now: UnixMillis,
         lease_ms: i64,
-        limit: u32,
+        webhooks: u32,
+        others: u32,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>> {
         Box::pin(self.writer.run(move |connection| {
             let mut claim = connection.prepare_cached(
-                "UPDATE tasks SET lease = coalesce(lease, 0) + 1, lease_until = ?1, tries = tries + 1 \
-                 WHERE id IN (SELECT id FROM tasks WHERE done_at IS NULL AND due_at <= ?2 \
-                   AND (lease_until IS NULL OR lease_until <= ?2) ORDER BY due_at LIMIT ?3) \
+                "WITH due AS NOT MATERIALIZED (SELECT id, kind, due_at FROM tasks WHERE done_at IS NULL \
+                   AND due_at <= ?2 AND (lease_until IS NULL OR lease_until <= ?2)) \
+                 UPDATE tasks SET lease = coalesce(lease, 0) + 1, lease_until = ?1, tries = tries + 1 \
+                 WHERE id IN (SELECT id FROM due WHERE kind = 'webhook' ORDER BY due_at LIMIT ?3) \
+                   OR id IN (SELECT id FROM due WHERE kind <> 'webhook' ORDER BY due_at LIMIT ?4) \
                  RETURNING id, kind, merchant_id, order_id, subject, tries, lease",
             )?;
-            let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, limit])?;
+            let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, webhooks, others])?;
             let mut tasks = Vec::new();
             while let Some(row) = rows.next()? {
                 tasks.push(task(row)?);

@@ -17,8 +17,11 @@ use crate::domain::order::{AttemptState, CloseCause, OrderId, State};
 
 /// How long a claimed task is its worker's: more than twice the longest call it makes.
 const LEASE_MS: i64 = 60_000;
-/// Tasks run at the same time.
-const PARALLEL: usize = 64;
+/// Webhooks sent at the same time. Places of their own: malls that hang must not keep the gateways from
+/// being asked, nor orders from ending.
+const WEBHOOKS: usize = 64;
+/// Other tasks run at the same time.
+const OTHERS: usize = 64;
 /// Business time may be moved ahead, so due times are looked at this often even when nothing is signalled.
 const TICK: Duration = Duration::from_millis(500);
 /// How long after an attempt is opened its gateway is asked by itself, and then again and again, in ms.
@@ -28,19 +31,19 @@ const CLOSE_AFTER_MS: [i64; 5] = [2_000, 10_000, 30_000, 60_000, 300_000];
 
 /// Runs tasks until `shutdown`, then lets those under way finish.
 pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
-    let permits = Arc::new(Semaphore::new(PARALLEL));
+    let (webhooks, others) = (Arc::new(Semaphore::new(WEBHOOKS)), Arc::new(Semaphore::new(OTHERS)));
     let running = TaskTracker::new();
     tokio::pin!(shutdown);
     loop {
-        let free = permits.available_permits();
-        let claimed = if free == 0 { Ok(Vec::new()) } else { claim(&checkout, free).await };
+        let claimed = claim(&checkout, webhooks.available_permits(), others.available_permits()).await;
         let tasks = claimed.unwrap_or_else(|error| {
             tracing::error!(%error, "tasks could not be claimed");
             Vec::new()
         });
         let more = !tasks.is_empty();
         for task in tasks {
-            let Ok(permit) = permits.clone().acquire_owned().await else { break };
+            let places = if task.kind == TaskKind::Webhook { &webhooks } else { &others };
+            let Ok(permit) = places.clone().acquire_owned().await else { break };
             let checkout = checkout.clone();
             running.spawn(async move {
                 work(&checkout, task).await;
@@ -59,9 +62,16 @@ pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
     running.wait().await;
 }
 
-async fn claim(checkout: &Checkout, free: usize) -> Result<Vec<Task>, super::store::StoreError> {
-    let limit = u32::try_from(free).unwrap_or(u32::MAX);
-    checkout.store().claim_tasks(checkout.now(), LEASE_MS, limit).await
+async fn claim(
+    checkout: &Checkout,
+    webhooks: usize,
+    others: usize,
+) -> Result<Vec<Task>, super::store::StoreError> {
+    if webhooks == 0 && others == 0 {
+        return Ok(Vec::new());
+    }
+    let limit = |places| u32::try_from(places).unwrap_or(u32::MAX);
+    checkout.store().claim_tasks(checkout.now(), LEASE_MS, limit(webhooks), limit(others)).await
 }
 
 async fn work(checkout: &Checkout, task: Task) {
