@@ -10,12 +10,18 @@ use qrcode::{Color, EcLevel, QrCode};
 const QUIET: usize = 4;
 
 /// A code drawn as one path, a unit a module. The default draws nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawing {
     /// Side of the square in modules, quiet zone included.
     pub side: String,
     /// The dark modules, a rectangle for each run in a row.
     pub path: String,
+}
+
+impl Default for Drawing {
+    fn default() -> Self {
+        Self { side: "0".to_owned(), path: String::new() }
+    }
 }
 
 impl Drawing {
