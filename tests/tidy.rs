@@ -76,7 +76,7 @@ const COLUMNS: usize = 110;
 const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 70;
 /// Directories that hold nothing of ours, or bytes made by other people's programs.
-const SKIPPED: &[&str] = &[".git", "target", "node_modules", "vectors", "data", "test-results", ".venv"];
+const SKIPPED: &[&str] = &[".git", "target", "node_modules", "vectors", "data", "results"];
 /// What is read for banned words.
 const TEXTS: &[&str] =
     &["rs", "toml", "md", "mjs", "js", "ts", "css", "html", "txt", "sh", "yml", "yaml", "py", "sql", "svg"];
@@ -162,7 +162,8 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) {
+            // The judges' Python environments are `.venv-NAME`.
+            if !SKIPPED.contains(&name.as_str()) && !name.starts_with(".venv") {
                 walk(&path, files);
             }
         } else if name == "Makefile"
