@@ -77,9 +77,9 @@ impl Panel {
             PageState::Expired | PageState::Closed => ("result", "M16 24h16"),
             PageState::AmountMismatch => ("result bad", MARK),
         };
-        let mut text = state.meaning().map(|text| say(text).to_owned()).unwrap_or_default();
+        let mut text = state.meaning().map(|text| [say(text), "\n"].concat()).unwrap_or_default();
         if let (Some(at), Some(channel)) = (&live.paid_at, live.paid_with) {
-            text = [&text, "\n", say(method_name(channel)), " ", at].concat();
+            text = [&text, say(method_name(channel)), " ", at].concat();
         }
         Self { class, icon, heading: say(state.heading()), text, ..Self::default() }
     }

@@ -147,10 +147,15 @@ impl Session {
             document().set_title(&card.window_title(state));
             card.spoken(state, channel)
         });
-        // The code speaks when it is there; the last minute is announced by the countdown.
-        if code != CodeState::Waiting && state != PageState::Expiring {
-            let urgent = matches!(state, PageState::Expired | PageState::AmountMismatch);
-            if urgent { self.urgent.set(text) } else { self.calm.set(text) }
+        let trouble = matches!(code, CodeState::Unavailable | CodeState::Refused);
+        if state.is_payable() && trouble {
+            let panel = untrack(|| self.panel());
+            self.urgent.set([panel.heading, "\n", &panel.text].concat());
+        } else if matches!(state, PageState::Expired | PageState::AmountMismatch) {
+            self.urgent.set(text);
+        } else if code != CodeState::Waiting && state != PageState::Expiring {
+            // The code speaks when it is there; the last minute is announced by the countdown.
+            self.calm.set(text);
         }
         if before.0 != state && !state.is_payable() {
             keep_focus();

@@ -328,3 +328,111 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
         </div>
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::Channel;
+    use crate::ui::view::{CardView, CodeView, LiveView};
+
+    fn view(state: PageState) -> CheckoutView {
+        let paid = matches!(state, PageState::Paid | PageState::PaidTwice);
+        let code = if state.is_payable() {
+            let content = "weixin://wxpay/bizpayurl?pr=NwY5Mz9&groupid=00".to_owned();
+            CodeView { state: CodeState::Ready, content, remaining_ms: 60_000 }
+        } else {
+            CodeView::bare(CodeState::Over)
+        };
+        let live = LiveView {
+            state,
+            version: 3,
+            remaining_ms: state.is_payable().then_some(1_781_500),
+            paid_at: paid.then(|| "2026-11-23 18:30:00".to_owned()),
+            paid_with: paid.then_some(Channel::Wx),
+            code: Some(code),
+        };
+        CheckoutView {
+            payee: "<b>Shop & Co</b>".to_owned(),
+            support: Some("400-000-0000".to_owned()),
+            title: "茶 \"</script><script>alert(1)</script>".repeat(8),
+            exit: Some("https://mall.example/done?order_type=Order&order_number=12346".to_owned()),
+            methods: Channel::ALL.to_vec(),
+            channel: Channel::Wx,
+            device: Device::Desktop,
+            asked: 0,
+            card: CardView {
+                page: "AbCdEfGhIjKlMnOpQrStUv".to_owned(),
+                locale: Locale::Zh,
+                order_number: "12346".to_owned(),
+                amount: "12.34".to_owned(),
+                channel: Channel::Wx,
+                phone: false,
+                asked: false,
+                live,
+            },
+        }
+    }
+
+    fn html(view: &CheckoutView) -> String {
+        let assets =
+            Assets { nonce: "NONCE".to_owned(), style: None, loader: Some(("/l.js", "/b.js", "/w.wasm")) };
+        checkout(view)(&assets)
+    }
+
+    #[test]
+    fn the_first_html_pays() {
+        let html = html(&view(PageState::Pending));
+        assert!(html.len() <= 30_000, "{} bytes", html.len());
+        for part in [
+            "<title>待支付 ¥12.34</title>",
+            "aria-label=\"微信支付二维码，金额 12.34 元\"",
+            "12.34 元",
+            "12346",
+            "name=\"channel\" value=\"ali\"",
+            "我已支付，刷新结果",
+            "content=\"5;url=/pay/AbCdEfGhIjKlMnOpQrStUv?channel=wx&amp;lang=zh-CN\"",
+            "29:41",
+            "order_number=12346",
+            "400-000-0000",
+            "&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
+        ] {
+            assert!(html.contains(part), "{part} is missing in {html}");
+        }
+        assert!(!html.contains("支付成功"));
+        assert!(!html.contains("<script>"), "every script has its nonce, and no text becomes one");
+        assert_eq!(
+            html.matches("<script").count(),
+            html.matches("nonce=\"NONCE\"").count() - 1,
+            "and the preload"
+        );
+        assert!(!html.contains("style=") && !html.contains("onclick"), "{html}");
+    }
+
+    #[test]
+    fn what_is_over_says_so_and_stays() {
+        for (state, says) in
+            [(PageState::Paid, "支付成功"), (PageState::Expired, "已过期"), (PageState::Closed, "已关闭")]
+        {
+            let html = html(&view(state));
+            assert!(html.contains(says), "{state}");
+            assert!(!html.contains("http-equiv") && !html.contains("currentScript"), "{state}");
+            assert!(html.contains("返回商家"), "{state}");
+        }
+    }
+
+    #[test]
+    fn confirming_counts_its_refreshes() {
+        let mut view = view(PageState::Pending);
+        (view.asked, view.card.asked) = (2, true);
+        let html = html(&view);
+        assert!(html.contains("正在确认支付结果") && html.contains("asked=3"), "{html}");
+    }
+
+    #[test]
+    fn the_watchdog_is_small_and_its_policy_strict() {
+        assert!(WATCHDOG.len() <= 1_000, "{}", WATCHDOG.len());
+        let policy = policy("N", &["https://a.example".to_owned(), "https://b.example".to_owned()]);
+        assert!(policy.ends_with("frame-ancestors https://a.example https://b.example"), "{policy}");
+        assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"));
+    }
+}
