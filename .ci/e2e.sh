@@ -4,8 +4,9 @@ source "$(dirname "$0")/lib.sh"
 files=(end2end/tests/*.test.mjs)
 judges=(end2end/judges/*.test.mjs)
 if [ -n "${1:-}" ]; then
-  read -ra files <<<"$(printf '%s\n' "${files[@]}" "${judges[@]}" | grep "/$1.test.mjs")"
+  mapfile -t files < <(printf '%s\n' "${files[@]}" "${judges[@]}" | grep "/$1.test.mjs")
   judges=()
+  [ ${#files[@]} -gt 0 ] || { echo "no such test: $1"; exit 2; }
 fi
 # One file after the other: the tests measure times, and the machine may be small.
 run=(node --test --test-reporter=spec --test-concurrency=1)
