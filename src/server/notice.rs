@@ -118,6 +118,8 @@ async fn apply(
         checkout.record_notice(row).await?;
         return Ok(Ack::Failed);
     };
+    // Merchants may share an account: the row is its order's.
+    let row = InboxRow { merchant: Some(order.key.merchant.clone()), ..row };
     match event_of(&trade_id, &trade) {
         // Refused by name: it contradicts what is settled, is recorded, and will not be otherwise later.
         Some(event) => drop(checkout.apply(order.id, event, Some(row)).await?),

@@ -118,7 +118,7 @@ async fn another_amount_is_recorded_and_never_paid() {
     let world = World::start();
     for channel in ["wx", "ali"] {
         let number = format!("AMOUNT-{channel}");
-        world.order(&number).await;
+        let page = world.order(&number).await["checkout_url"].as_str().unwrap().to_owned() + "/status";
         let code = world.code(channel, &number).await;
         world.faults(json!([{ "on": "notify", "kind": "wrong_amount", "count": 1, "value": 1 }])).await;
         world.emulator(Method::POST, "/pay", json!({ "code": code })).await;
@@ -130,7 +130,14 @@ async fn another_amount_is_recorded_and_never_paid() {
         );
         let taken = |notice: &Value| notice["attempts"][0]["accepted"] == true;
         until_notice(&world, &number, taken).await;
-        assert!(world.events().await.contains(&("payment.mismatch".to_owned(), number)));
+        assert!(world.events().await.contains(&("payment.mismatch".to_owned(), number.clone())));
+        let shown = world.send(Method::GET, &page, "", "").await;
+        assert_eq!(shown.json["data"]["state"], "amount_mismatch");
+        // The query tells the right amount of the same money: paid, and no second payment is claimed.
+        world.emulator(Method::POST, "/clock", json!({ "advance_ms": 31_000 })).await;
+        world.until(&number, |order| order["state"] == "paid").await;
+        let shown = world.send(Method::GET, &page, "", "").await;
+        assert_eq!(shown.json["data"]["state"], "paid");
     }
 }
 

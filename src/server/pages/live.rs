@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::domain::id::UnixMillis;
-use crate::domain::order::{AnomalyKind, CloseCause, Order, State as OrderState};
+use crate::domain::order::{AnomalyKind, CloseCause, Order, Payment, State as OrderState};
 use crate::domain::time::spaced;
 use crate::server::checkout::{Checkout, CheckoutError};
 use crate::server::error::ApiError;
@@ -43,7 +43,10 @@ pub fn live_view(order: &Order, now: UnixMillis) -> LiveView {
 fn page_state(order: &Order, now: UnixMillis) -> PageState {
     let has = |kind| order.anomalies.iter().any(|anomaly| anomaly.kind == kind);
     match &order.state {
-        OrderState::Paid { .. } if order.anomalies.is_empty() => PageState::Paid,
+        // A notice that first told the payment's own transaction with a wrong amount is no second payment.
+        OrderState::Paid { payment } if order.anomalies.iter().all(|a| same_money(&a.payment, payment)) => {
+            PageState::Paid
+        }
         OrderState::Paid { .. } => PageState::PaidTwice,
         OrderState::Closed { .. } if has(AnomalyKind::Late) => PageState::PaidLate,
         _ if has(AnomalyKind::Mismatch) => PageState::AmountMismatch,
@@ -57,6 +60,10 @@ fn page_state(order: &Order, now: UnixMillis) -> PageState {
             _ => PageState::Pending,
         },
     }
+}
+
+fn same_money(left: &Payment, right: &Payment) -> bool {
+    left.trade.channel == right.trade.channel && left.transaction_id == right.transaction_id
 }
 
 /// `GET /pay/{page}/status`.

@@ -2,6 +2,7 @@
 //! answers after the commit (measured: 64 jobs a commit are 14 times faster than one). Never
 //! answers success for anything that is not on the disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -112,6 +113,10 @@ fn serve(connection: &Connection, waiting: &Receiver<Box<dyn Job>>) {
 
 /// All jobs in one transaction. `Err` means that none of them stands.
 fn transact(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    // A rollback that could not be made last time.
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let result = run_all(connection, batch).and_then(|()| Ok(connection.execute_batch("COMMIT")?));
     if result.is_err() && !connection.is_autocommit() {
@@ -123,7 +128,8 @@ fn transact(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), S
 fn run_all(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     for job in batch {
         connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let done = job.run(connection);
+        // A job that panics is undone like one that fails; the writer and the other jobs go on.
+        let done = catch_unwind(AssertUnwindSafe(|| job.run(connection))).unwrap_or(false);
         // Full disk, I/O error, out of memory: SQLite may have ended the whole transaction (invariant 13).
         if connection.is_autocommit() {
             return Err(StoreError::Unavailable("the database ended the transaction".to_owned()));
@@ -139,5 +145,28 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), St
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_undone_and_the_writer_goes_on() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER) STRICT").unwrap();
+        let writer = Writer::start(connection).unwrap();
+        let lost = writer
+            .run(|connection| -> Result<(), StoreError> {
+                connection.execute("INSERT INTO t VALUES (1)", [])?;
+                panic!("on purpose")
+            })
+            .await;
+        assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+        let count = |connection: &Connection| -> Result<i64, StoreError> {
+            Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+        };
+        assert_eq!(writer.run(count).await, Ok(0));
     }
 }
