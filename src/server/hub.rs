@@ -1,5 +1,5 @@
-//! Who watches which order: pages learn of a change after its commit. Only a hint: every stream also
-//! re-reads the store now and then, so a missed word costs seconds, never truth.
+//! Who watches which order: pages learn of a change after its commit. Never the truth itself: a page
+//! that asks is answered from the store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,12 +34,6 @@ impl Hub {
                 newer
             });
         }
-    }
-
-    /// How many orders are watched.
-    pub fn watched(&self) -> usize {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.values().filter(|sender| sender.receiver_count() > 0).count()
     }
 }
 
