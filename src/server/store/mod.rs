@@ -3,6 +3,7 @@
 
 mod rows;
 pub mod sqlite;
+mod tasks;
 mod writer;
 
 use futures_util::future::BoxFuture;

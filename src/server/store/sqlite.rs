@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::Semaphore;
 
 use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one_row, save_step};
+use super::tasks;
 use super::writer::Writer;
 use super::{
-    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Store, StoreError, StoredEvent, Task, TaskKind,
-    TaskOutcome, Verdict,
+    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Store, StoreError, StoredEvent, Task, TaskOutcome,
+    Verdict,
 };
 use crate::domain::id::{MerchantId, OutTradeNo, UnixMillis};
 use crate::domain::order::{
@@ -287,22 +288,7 @@ impl Store for SqliteStore {
         webhooks: u32,
         others: u32,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>> {
-        Box::pin(self.writer.run(move |connection| {
-            let mut claim = connection.prepare_cached(
-                "WITH due AS NOT MATERIALIZED (SELECT id, kind, due_at FROM tasks WHERE done_at IS NULL \
-                   AND due_at <= ?2 AND (lease_until IS NULL OR lease_until <= ?2)) \
-                 UPDATE tasks SET lease = coalesce(lease, 0) + 1, lease_until = ?1, tries = tries + 1 \
-                 WHERE id IN (SELECT id FROM due WHERE kind = 'webhook' ORDER BY due_at LIMIT ?3) \
-                   OR id IN (SELECT id FROM due WHERE kind <> 'webhook' ORDER BY due_at LIMIT ?4) \
-                 RETURNING id, kind, merchant_id, order_id, subject, tries, lease",
-            )?;
-            let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, webhooks, others])?;
-            let mut tasks = Vec::new();
-            while let Some(row) = rows.next()? {
-                tasks.push(task(row)?);
-            }
-            Ok(tasks)
-        }))
+        Box::pin(self.writer.run(move |connection| tasks::claim(connection, now, lease_ms, webhooks, others)))
     }
 
     fn finish_task(
@@ -311,38 +297,15 @@ impl Store for SqliteStore {
         outcome: TaskOutcome,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.run(move |connection| {
-            let (done_at, due, note) = match outcome {
-                TaskOutcome::Done(note) => (Some(now.0), None, note),
-                TaskOutcome::Again(due, note) => (None, Some(due.0), note),
-            };
-            connection
-                .prepare_cached(
-                    "UPDATE tasks SET done_at = ?1, due_at = coalesce(?2, due_at), note = ?3, \
-                     lease_until = NULL WHERE id = ?4 AND lease = ?5 AND done_at IS NULL",
-                )?
-                .execute(params![done_at, due, note, task.id, task.lease])?;
-            Ok(())
-        }))
+        Box::pin(self.writer.run(move |connection| tasks::finish(connection, &task, outcome, now)))
     }
 
     fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.run(move |connection| {
-            connection.execute("UPDATE tasks SET lease_until = NULL WHERE done_at IS NULL", [])?;
-            connection.execute(
-                "UPDATE tasks SET due_at = min(due_at, ?1) WHERE done_at IS NULL AND kind = 'query'",
-                [now.0],
-            )?;
-            Ok(())
-        }))
+        Box::pin(self.writer.run(move |connection| tasks::resume(connection, now)))
     }
 
     fn event(&self, event_id: String) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
-        Box::pin(self.read(move |connection| {
-            let mut query = connection
-                .prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM events WHERE event_id = ?1"))?;
-            Ok(query.query_row([event_id], stored_event).optional()?)
-        }))
+        Box::pin(self.read(move |connection| tasks::event(connection, &event_id)))
     }
 
     fn events(
@@ -351,13 +314,7 @@ impl Store for SqliteStore {
         after: i64,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        Box::pin(self.read(move |connection| {
-            let mut query = connection.prepare_cached(&format!(
-                "SELECT {EVENT_COLUMNS} FROM events WHERE merchant_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
-            ))?;
-            let rows = query.query_map(params![merchant.as_str(), after, limit], stored_event)?;
-            Ok(rows.collect::<Result<Vec<_>, _>>()?)
-        }))
+        Box::pin(self.read(move |connection| tasks::events(connection, &merchant, after, limit)))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -438,29 +395,4 @@ fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis) ->
     Ok(())
 }
 
-fn task(row: &Row<'_>) -> Result<Task, StoreError> {
-    let id: i64 = row.get(0)?;
-    let bad = |what: String| StoreError::Inconsistent { table: "tasks", row: id.to_string(), what };
-    Ok(Task {
-        id,
-        kind: row.get::<_, String>(1)?.parse::<TaskKind>().map_err(|error| bad(error.to_string()))?,
-        merchant: MerchantId::new(row.get::<_, String>(2)?).map_err(|error| bad(error.to_string()))?,
-        order: OrderId(row.get(3)?),
-        subject: row.get(4)?,
-        tries: row.get(5)?,
-        lease: row.get(6)?,
-    })
-}
-
-fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    Ok(StoredEvent {
-        id: row.get(0)?,
-        event_id: row.get(1)?,
-        kind: row.get(2)?,
-        body: row.get(3)?,
-        created_at: UnixMillis(row.get(4)?),
-    })
-}
-
 const BY_KEY: &str = "WHERE merchant_id = ?1 AND order_type = ?2 AND order_number = ?3";
-const EVENT_COLUMNS: &str = "id, event_id, kind, body, created_at";
