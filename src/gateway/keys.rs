@@ -116,19 +116,15 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::NotMade`].
     pub fn generate() -> Result<Secret, KeyError> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::NotMade)?;
-        let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::NotMade)?;
-        let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
-        let mut pem = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));
-        // Written by hand so that no copy outside `Zeroizing` is left behind.
-        for (at, letter) in body.chars().enumerate() {
-            if at > 0 && at % 64 == 0 {
-                pem.push('\n');
-            }
-            pem.push(letter);
-        }
-        pem.push_str("\n-----END PRIVATE KEY-----\n");
-        Ok(Secret(pem))
+        pem_of(&KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::NotMade)?)
+    }
+
+    /// Its PKCS#8 PEM, for a TLS library that signs with it.
+    ///
+    /// # Errors
+    /// [`KeyError::NotMade`] if the library fails (out of memory).
+    pub fn to_pem(&self) -> Result<Secret, KeyError> {
+        pem_of(&self.pair)
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-256, which WeChat calls SHA256-RSA2048 and Alipay RSA2.
@@ -212,6 +208,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl From<Zeroizing<String>> for Secret {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
 /// In constant time.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
@@ -240,6 +242,23 @@ impl PartialEq for PublicKey {
 }
 
 impl Eq for PublicKey {}
+
+/// The PKCS#8 PEM of a key.
+fn pem_of(pair: &KeyPair) -> Result<Secret, KeyError> {
+    let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::NotMade)?;
+    let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
+    // Long enough from the start, so that no copy outside `Zeroizing` is left behind.
+    let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 64));
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    for (at, letter) in body.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem.push_str("\n-----END PRIVATE KEY-----\n");
+    Ok(Secret(pem))
+}
 
 /// Whether two MACs are the same, without telling by the time taken where they differ.
 pub fn same(left: &str, right: &str) -> bool {
@@ -343,6 +362,7 @@ mod tests {
             APP_KEY.replace('\n', "\\n"),
             APP_KEY.replace('\n', "\r\n"),
             format!("  \n{}", APP_KEY.replace('\n', " ")),
+            key.to_pem().unwrap().expose().to_owned(),
         ] {
             let again = PrivateKey::read(&text).unwrap();
             assert!(again.matches(key.public()));

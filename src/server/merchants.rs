@@ -9,21 +9,23 @@ use subtle::ConstantTimeEq as _;
 use super::capability;
 use super::config::{GatewaysConfig, MerchantConfig};
 use crate::domain::id::{Channel, MerchantId};
-use crate::gateway::Merchant;
 use crate::gateway::alipay::{self, Alipay};
 use crate::gateway::wechat_v2::{self, WechatV2};
-use crate::runtime::transport::{NoClient, Timeouts, Transport};
+use crate::gateway::{Call, Merchant};
+use crate::runtime::transport::{Dial, NoClient, Wire};
 
 /// One merchant, ready to work.
 pub struct Member {
     /// As configured.
     pub config: Arc<MerchantConfig>,
-    /// WeChat Pay, if configured.
+    /// WeChat Pay by its own name: it also signs what pages and mini programs hand to WeChat.
     pub wx: Option<Arc<WechatV2>>,
-    /// Alipay, if configured.
-    pub ali: Option<Arc<Alipay>>,
+    /// Our half of each gateway the merchant has.
+    halves: BTreeMap<Channel, Arc<dyn Merchant>>,
+    /// The way to the gateways, shared by all merchants.
+    wire: Arc<dyn Wire>,
     /// The way to the mall: webhooks and token checks. Private targets only as configured.
-    pub webhooks: Transport,
+    pub webhooks: Arc<dyn Wire>,
 }
 
 /// All merchants.
@@ -33,7 +35,13 @@ pub struct Merchants {
 }
 
 impl Member {
-    fn new(config: &Arc<MerchantConfig>, gateways: &GatewaysConfig) -> Result<Self, NoClient> {
+    fn new(
+        config: &Arc<MerchantConfig>,
+        gateways: &GatewaysConfig,
+        wire: &Arc<dyn Wire>,
+        dial: &dyn Dial,
+    ) -> Result<Self, NoClient> {
+        let mut halves = BTreeMap::<Channel, Arc<dyn Merchant>>::new();
         let wx = config.wechat.as_ref().map(|account| {
             Arc::new(WechatV2::new(wechat_v2::Config {
                 app_id: account.app_id.clone(),
@@ -43,25 +51,42 @@ impl Member {
                 base_url: gateways.wechat_pay.clone(),
             }))
         });
-        let ali = config.alipay.as_ref().map(|account| {
-            Arc::new(Alipay::new(alipay::Config {
+        if let Some(wx) = &wx {
+            halves.insert(Channel::Wx, wx.clone());
+        }
+        if let Some(account) = &config.alipay {
+            let ali = Alipay::new(alipay::Config {
                 app_id: account.app_id.clone(),
                 seller_id: account.seller_id.clone(),
                 gateway_url: gateways.alipay.clone(),
                 app_key: account.app_private_key.clone(),
                 alipay_key: account.alipay_public_key.clone(),
-            }))
-        });
-        let webhooks = Transport::webhooks(&config.webhook_allow, Timeouts::WEBHOOKS)?;
-        Ok(Self { config: config.clone(), wx, ali, webhooks })
+            });
+            halves.insert(Channel::Ali, Arc::new(ali));
+        }
+        let webhooks = dial.webhooks(&config.webhook_allow)?;
+        Ok(Self { config: config.clone(), wx, halves, wire: wire.clone(), webhooks })
+    }
+
+    /// A merchant whose gateways and mall are somebody's script: simulations.
+    pub fn scripted(
+        config: Arc<MerchantConfig>,
+        halves: impl IntoIterator<Item = (Channel, Arc<dyn Merchant>)>,
+        wire: Arc<dyn Wire>,
+        webhooks: Arc<dyn Wire>,
+    ) -> Self {
+        let halves = halves.into_iter().collect();
+        Self { config, wx: None, halves, wire, webhooks }
     }
 
     /// Our half of a gateway, if the merchant has it.
     pub fn gateway(&self, channel: Channel) -> Option<&dyn Merchant> {
-        match channel {
-            Channel::Wx => self.wx.as_deref().map(|half| -> &dyn Merchant { half }),
-            Channel::Ali => self.ali.as_deref().map(|half| -> &dyn Merchant { half }),
-        }
+        self.halves.get(&channel).map(AsRef::as_ref)
+    }
+
+    /// The way a call goes: the shared one.
+    pub const fn wire(&self, _channel: Channel, _call: &Call) -> &Arc<dyn Wire> {
+        &self.wire
     }
 
     /// The channels the merchant has, in the order they are offered.
@@ -75,12 +100,14 @@ impl Merchants {
     ///
     /// # Errors
     /// [`NoClient`] if no HTTP client can be made.
-    pub fn new(configs: &[Arc<MerchantConfig>], gateways: &GatewaysConfig) -> Result<Self, NoClient> {
-        let mut members = BTreeMap::new();
-        for config in configs {
-            members.insert(config.id.clone(), Arc::new(Member::new(config, gateways)?));
-        }
-        Ok(Self { members })
+    pub fn new(
+        configs: &[Arc<MerchantConfig>],
+        gateways: &GatewaysConfig,
+        dial: &dyn Dial,
+    ) -> Result<Self, NoClient> {
+        let wire = dial.gateways(&gateways.urls().into_iter().collect::<Vec<_>>())?;
+        let members = configs.iter().map(|config| Member::new(config, gateways, &wire, dial));
+        Ok(members.collect::<Result<Vec<_>, _>>()?.into_iter().collect())
     }
 
     /// The merchant of that name.
@@ -129,6 +156,13 @@ impl Merchants {
     /// Every merchant, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.values()
+    }
+}
+
+impl FromIterator<Member> for Merchants {
+    fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
+        let named = |member: Member| (member.config.id.clone(), Arc::new(member));
+        Self { members: members.into_iter().map(named).collect() }
     }
 }
 

@@ -18,7 +18,7 @@ use super::worker;
 use crate::runtime::clock::Clock;
 use crate::runtime::listen::{self, Limits};
 use crate::runtime::random::{self, NoRandomness};
-use crate::runtime::transport::{NoClient, Timeouts, Transport};
+use crate::runtime::transport::{Internet, NoClient};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +45,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Checkout, StartError>
     store.resume(clock.now()).await?;
     Ok(Checkout::new(
         Arc::new(store),
-        Merchants::new(&config.merchants, &config.gateways)?,
-        Transport::gateways(config.gateways.urls(), Timeouts::GATEWAYS)?,
+        Merchants::new(&config.merchants, &config.gateways, &Internet)?,
         clock,
         config.secret.expose().as_bytes(),
         config.server.public_base_url.clone(),

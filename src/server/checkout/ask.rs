@@ -144,7 +144,7 @@ impl Checkout {
         match half.encode_call(call, &stamp).map_err(CallError::Fault)? {
             Outgoing::Local(reply) => Ok(reply),
             Outgoing::Send(request) => {
-                let reply = self.inner.transport.send(request).await.map_err(CallError::Send)?;
+                let reply = member.wire(channel, call).send(request).await.map_err(CallError::Send)?;
                 half.decode_reply(call, &reply).map_err(CallError::Fault)
             }
         }

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::id::{Channel, MerchantId, OrderKey, Scene, TradeId, UnixMillis};
 use crate::domain::order::{Attempt, CloseCause, Code, Event, Order, OrderId, Refused, Terms};
 use crate::runtime::clock::Clock;
-use crate::runtime::transport::Transport;
 use crate::server::capability::{Capabilities, Purpose, hash};
 use crate::server::flight::Flights;
 use crate::server::hub::Hub;
@@ -100,7 +99,6 @@ pub struct Checkout {
 struct Inner {
     store: Arc<dyn Store>,
     merchants: RwLock<Arc<Merchants>>,
-    transport: Transport,
     clock: Clock,
     capabilities: Capabilities,
     public_base_url: String,
@@ -118,7 +116,6 @@ impl Checkout {
     pub fn new(
         store: Arc<dyn Store>,
         merchants: Merchants,
-        transport: Transport,
         clock: Clock,
         secret: &[u8],
         public_base_url: String,
@@ -126,7 +123,6 @@ impl Checkout {
         let inner = Inner {
             store,
             merchants: RwLock::new(Arc::new(merchants)),
-            transport,
             clock,
             capabilities: Capabilities::new(secret),
             public_base_url,

@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::clock::Clock;
+use crate::runtime::transport::Internet;
 use crate::server::checkout::Checkout;
 use crate::server::config::ConfigHandle;
 use crate::server::merchants::Merchants;
@@ -42,7 +43,7 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
 fn reload(handle: &ConfigHandle, checkout: &Checkout) {
     let before = handle.current();
     match handle.reload() {
-        Ok(config) => match Merchants::new(&config.merchants, &config.gateways) {
+        Ok(config) => match Merchants::new(&config.merchants, &config.gateways, &Internet) {
             Ok(merchants) => {
                 checkout.set_merchants(merchants);
                 tracing::info!(merchants = config.merchants.len(), "reloaded");

@@ -74,7 +74,7 @@ impl SqliteStore {
         Self::start(connection, instance, Some(readers), Some(lock))
     }
 
-    /// A database in memory, for tests: the same code, reads go through the writer.
+    /// A database in memory, for tests: the same code on the caller's thread, reads go through the writer.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -101,7 +101,8 @@ impl SqliteStore {
         )?;
         let instance: String =
             connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        Ok(Self { writer: Writer::start(connection)?, readers, instance: instance.into(), _lock: lock })
+        let writer = if readers.is_some() { Writer::start(connection)? } else { Writer::inline(connection) };
+        Ok(Self { writer, readers, instance: instance.into(), _lock: lock })
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>

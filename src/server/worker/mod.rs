@@ -46,7 +46,7 @@ pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
             let Ok(permit) = places.clone().acquire_owned().await else { break };
             let checkout = checkout.clone();
             running.spawn(async move {
-                work(&checkout, task).await;
+                perform(&checkout, task).await;
                 drop(permit);
                 checkout.work().notify_one();
             });
@@ -74,7 +74,8 @@ async fn claim(
     checkout.store().claim_tasks(checkout.now(), LEASE_MS, limit(webhooks), limit(others)).await
 }
 
-async fn work(checkout: &Checkout, task: Task) {
+/// Does one claimed task and saves what became of it.
+pub async fn perform(checkout: &Checkout, task: Task) {
     let outcome = match task.kind {
         TaskKind::Webhook => webhook::send(checkout, &task).await,
         TaskKind::Query => query(checkout, &task).await,

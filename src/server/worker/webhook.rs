@@ -9,14 +9,14 @@ use http::{Method, Request, header};
 
 use crate::domain::id::UnixMillis;
 use crate::runtime::clock::Clock;
-use crate::runtime::random;
+use crate::server::capability::hash;
 use crate::server::checkout::Checkout;
 use crate::server::store::{Task, TaskOutcome};
 
 /// Waits between the tries, in seconds: 0 s, 5 s, 30 s, 2 m, 10 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h,
 /// 24 h after each other (reliability.md 1.1), about three days in all.
 const WAITS_S: [i64; 11] = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
-/// The share by which a wait is moved at random, in percent, so that a mall that comes back is not flooded.
+/// The share by which a wait is moved, in percent, so that a mall that comes back is not flooded.
 const JITTER_PERCENT: i64 = 20;
 
 /// Sends one event once.
@@ -24,10 +24,10 @@ pub async fn send(checkout: &Checkout, task: &Task) -> TaskOutcome {
     let request = match build(checkout, task).await {
         Ok(request) => request,
         Err(Undeliverable::Never(note)) => return TaskOutcome::Done(Some(note)),
-        Err(Undeliverable::Later(note)) => return again(checkout.now(), task.tries, note),
+        Err(Undeliverable::Later(note)) => return again(checkout.now(), task, note),
     };
     let Ok(member) = checkout.member(&task.merchant) else {
-        return again(checkout.now(), task.tries, "the merchant is not configured".to_owned());
+        return again(checkout.now(), task, "the merchant is not configured".to_owned());
     };
     let note = match member.webhooks.send(request).await {
         Ok(answer) if answer.status().is_success() => return TaskOutcome::Done(None),
@@ -35,7 +35,7 @@ pub async fn send(checkout: &Checkout, task: &Task) -> TaskOutcome {
         Err(error) => error.to_string(),
     };
     tracing::warn!(event = %task.subject, tries = task.tries, %note, "the mall did not take a webhook");
-    again(checkout.now(), task.tries, note)
+    again(checkout.now(), task, note)
 }
 
 enum Undeliverable {
@@ -81,17 +81,22 @@ fn sign(secret: &str, id: &str, seconds: i64, body: &[u8]) -> Option<String> {
     Some(format!("v1,{}", STANDARD.encode(context.sign())))
 }
 
-fn again(now: UnixMillis, tries: u32, note: String) -> TaskOutcome {
-    let step = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+fn again(now: UnixMillis, task: &Task, note: String) -> TaskOutcome {
+    let step = usize::try_from(task.tries.saturating_sub(1)).unwrap_or(usize::MAX);
     let Some(seconds) = WAITS_S.get(step) else {
         tracing::error!(%note, "a webhook was given up; it stays readable under /rest/events");
         return TaskOutcome::Done(Some(format!("given up: {note}")));
     };
-    let wait_ms = seconds * 1_000;
+    TaskOutcome::Again(now.plus(jittered(seconds * 1_000, &task.subject, task.tries)), Some(note))
+}
+
+/// The wait moved by up to [`JITTER_PERCENT`]. By a hash, not a draw: every event has its own rhythm, and
+/// the same history gives the same times again.
+fn jittered(wait_ms: i64, event_id: &str, tries: u32) -> i64 {
     let span = wait_ms * JITTER_PERCENT / 100;
-    let draw = random::bytes::<4>().map_or(0, |bytes| i64::from(u32::from_le_bytes(bytes)));
-    let jitter = draw % (2 * span + 1) - span;
-    TaskOutcome::Again(now.plus(wait_ms + jitter), Some(note))
+    let [a, b, c, d, ..] = hash(&format!("{event_id}.{tries}"));
+    let spread = i64::from(u32::from_le_bytes([a, b, c, d]));
+    wait_ms - span + spread % (2 * span + 1)
 }
 
 #[cfg(test)]
@@ -108,5 +113,13 @@ mod tests {
             br#"{"test": 2432232314}"#,
         );
         assert_eq!(signature.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+    #[test]
+    fn waits_are_spread_and_repeatable() {
+        let waits: std::collections::BTreeSet<i64> =
+            (0..100).map(|n| jittered(10_000, &format!("evt_{n}"), 1)).collect();
+        assert!(waits.len() > 50, "{waits:?}");
+        assert!(waits.iter().all(|wait| (8_000..=12_000).contains(wait)), "{waits:?}");
+        assert_eq!(jittered(10_000, "evt_1", 1), jittered(10_000, "evt_1", 1));
     }
 }

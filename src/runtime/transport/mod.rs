@@ -2,18 +2,53 @@
 //! Never lets a merchant's URL reach a private address that the merchant's configuration does not name:
 //! the resolver hands out checked addresses only, so the address that was checked is the one dialled.
 
+mod address;
+
 use std::error::Error;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect;
+use reqwest::{Identity, redirect};
+
+use address::{allowed, is_public};
+
+pub use address::{Allow, InvalidAllow};
+
+/// One way out. What the service asks of it; [`Transport`] is the real one, simulations have their own.
+pub trait Wire: Send + Sync {
+    /// Sends a request with an absolute URI and gives the answer, whatever its status.
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, SendError>>;
+}
+
+/// Makes ways out.
+pub trait Dial: Send + Sync {
+    /// To the gateways whose base URLs are `urls`, and nowhere else.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    fn gateways(&self, urls: &[&str]) -> Result<Arc<dyn Wire>, NoClient>;
+
+    /// The same, showing a client certificate: `pem` holds it, its chain and its PKCS#8 key.
+    ///
+    /// # Errors
+    /// [`NoClient`]; also if the key is not the certificate's.
+    fn with_certificate(&self, urls: &[&str], pem: &[u8]) -> Result<Arc<dyn Wire>, NoClient>;
+
+    /// To a merchant's own servers: webhooks and token checks. Private targets only if `allow` names them.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    fn webhooks(&self, allow: &[Allow]) -> Result<Arc<dyn Wire>, NoClient>;
+}
+
+/// Real connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Internet;
 
 /// A way out, for one kind of peer. Cheap to clone; connections are kept and shared.
 #[derive(Clone, Debug)]
@@ -54,20 +89,6 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// An address or name that webhooks may reach although it is private, and without TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allow {
-    /// `127.0.0.1`, `10.0.0.0/8`, `fd00::/8`.
-    Net(IpNet),
-    /// A host by name, whatever it resolves to.
-    Host(String),
-}
-
-/// A word in `webhook_allow` is neither an address, nor a network, nor a host name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither an address, nor a network like 10.0.0.0/8, nor a host name")]
-pub struct InvalidAllow;
-
 /// Why there is no answer. The difference matters where money moves: what was not sent may be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -102,14 +123,25 @@ impl Transport {
         urls: impl IntoIterator<Item = &'a str>,
         timeouts: Timeouts,
     ) -> Result<Self, NoClient> {
+        Ok(Self::to_gateways(urls, client(timeouts, None, None)?))
+    }
+
+    /// The same with a client certificate: `pem` holds it, its chain and its PKCS#8 key.
+    ///
+    /// # Errors
+    /// [`NoClient`]; also if the key is not the certificate's.
+    pub fn gateways_with_certificate<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        pem: &[u8],
+        timeouts: Timeouts,
+    ) -> Result<Self, NoClient> {
+        let identity = Identity::from_pem(pem).map_err(NoClient)?;
+        Ok(Self::to_gateways(urls, client(timeouts, None, Some(&identity))?))
+    }
+
+    fn to_gateways<'a>(urls: impl IntoIterator<Item = &'a str>, client: reqwest::Client) -> Self {
         let hosts = urls.into_iter().filter_map(|url| place(&url.parse().ok()?)).collect();
-        let client = client(timeouts, None)?;
-        Ok(Self {
-            named_only: client.clone(),
-            client,
-            reach: Reach::Gateways(hosts),
-            answer: AnswerBody::Whole,
-        })
+        Self { named_only: client.clone(), client, reach: Reach::Gateways(hosts), answer: AnswerBody::Whole }
     }
 
     /// To a merchant's own servers: webhooks and token checks.
@@ -120,8 +152,8 @@ impl Transport {
         let allow: Arc<[Allow]> = allow.into();
         let resolver = |public| Checked { allow: Arc::clone(&allow), public };
         Ok(Self {
-            client: client(timeouts, Some(resolver(true)))?,
-            named_only: client(timeouts, Some(resolver(false)))?,
+            client: client(timeouts, Some(resolver(true)), None)?,
+            named_only: client(timeouts, Some(resolver(false)), None)?,
             reach: Reach::Webhooks(allow),
             answer: AnswerBody::Head,
         })
@@ -132,7 +164,7 @@ impl Transport {
     /// # Errors
     /// [`NoClient`].
     pub fn anywhere(timeouts: Timeouts) -> Result<Self, NoClient> {
-        let client = client(timeouts, None)?;
+        let client = client(timeouts, None, None)?;
         Ok(Self { named_only: client.clone(), client, reach: Reach::Anywhere, answer: AnswerBody::Whole })
     }
 
@@ -181,46 +213,24 @@ impl Transport {
     }
 }
 
-impl Allow {
-    /// Whether `ip` is inside.
-    fn covers(&self, ip: IpAddr) -> bool {
-        match self {
-            Self::Net(net) => net.contains(&ip.to_canonical()),
-            Self::Host(_) => false,
-        }
+impl Wire for Transport {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, SendError>> {
+        Box::pin(self.send(request))
     }
 }
 
-impl FromStr for Allow {
-    type Err = InvalidAllow;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAllow> {
-        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return Ok(Self::Net(ip.to_canonical().into()));
-        }
-        if text.contains('/') {
-            return text.parse().map(Self::Net).map_err(|_| InvalidAllow);
-        }
-        let label_ok = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        // A last label of digits would be an address in disguise (`127.1`, `2130706433`).
-        let last_ok = text.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
-        if text.split('.').all(label_ok) && last_ok {
-            Ok(Self::Host(text.to_ascii_lowercase()))
-        } else {
-            Err(InvalidAllow)
-        }
+impl Dial for Internet {
+    fn gateways(&self, urls: &[&str]) -> Result<Arc<dyn Wire>, NoClient> {
+        Ok(Arc::new(Transport::gateways(urls.iter().copied(), Timeouts::GATEWAYS)?))
     }
-}
 
-impl fmt::Display for Allow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Net(net) => net.fmt(f),
-            Self::Host(host) => f.write_str(host),
-        }
+    fn with_certificate(&self, urls: &[&str], pem: &[u8]) -> Result<Arc<dyn Wire>, NoClient> {
+        let urls = urls.iter().copied();
+        Ok(Arc::new(Transport::gateways_with_certificate(urls, pem, Timeouts::GATEWAYS)?))
+    }
+
+    fn webhooks(&self, allow: &[Allow]) -> Result<Arc<dyn Wire>, NoClient> {
+        Ok(Arc::new(Transport::webhooks(allow, Timeouts::WEBHOOKS)?))
     }
 }
 
@@ -250,51 +260,6 @@ impl Resolve for Checked {
             Ok::<Addrs, _>(Box::new(addresses.into_iter()))
         })
     }
-}
-
-/// Whether an address is on the public internet. Embedded IPv4 addresses count as what they lead to.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let special = ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || ip.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (18..20).contains(&b));
-    !special
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match ip.segments() {
-        // Mapped, NAT64, 6to4.
-        [0, 0, 0, 0, 0, 0xffff, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => embedded(high, low),
-        // Teredo, benchmarks, ORCHID, documentation: parts of the global range that lead nowhere good.
-        [0x2001, second, ..] => second >= 0x200 && second != 0xdb8,
-        [0x3fff, second, ..] => second >= 0x1000,
-        [first, ..] => first & 0xe000 == 0x2000,
-    }
-}
-
-fn allowed(allow: &[Allow], ip: IpAddr) -> bool {
-    allow.iter().any(|entry| entry.covers(ip))
 }
 
 /// `host:port` of a URI, lower case, with the scheme's port where none stands.
@@ -335,7 +300,11 @@ async fn head(mut answer: reqwest::Response) -> Bytes {
     body.freeze()
 }
 
-fn client(timeouts: Timeouts, resolver: Option<Checked>) -> Result<reqwest::Client, NoClient> {
+fn client(
+    timeouts: Timeouts,
+    resolver: Option<Checked>,
+    identity: Option<&Identity>,
+) -> Result<reqwest::Client, NoClient> {
     let resolver = resolver.map(Arc::new);
     let builder = || {
         #[expect(clippy::disallowed_methods, reason = "the one legal maker of clients")]
@@ -346,8 +315,12 @@ fn client(timeouts: Timeouts, resolver: Option<Checked>) -> Result<reqwest::Clie
             .referer(false)
             .no_proxy()
             .user_agent(concat!("shouyin/", env!("CARGO_PKG_VERSION")));
-        match &resolver {
+        let builder = match &resolver {
             Some(resolver) => builder.dns_resolver(Arc::clone(resolver)),
+            None => builder,
+        };
+        match identity {
+            Some(identity) => builder.identity(identity.clone()),
             None => builder,
         }
     };
@@ -515,60 +488,16 @@ mod tests {
             }
         }
     }
-
     #[test]
-    fn public_and_other_addresses() {
-        for text in ["1.1.1.1", "100.128.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::1"] {
-            assert!(is_public(text.parse().unwrap()), "{text}");
-        }
-        for text in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "127.0.0.1",
-            "169.254.169.254",
-            "172.31.0.1",
-            "192.0.0.8",
-            "192.168.1.1",
-            "198.19.0.1",
-            "203.0.113.9",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:10.0.0.1",
-            "::127.0.0.1",
-            "64:ff9b::a00:1",
-            "64:ff9b:1::1",
-            "2002:7f00:1::",
-            "2001::1",
-            "2001:db8::1",
-            "fc00::1",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-            "3fff::1",
-            "5f00::1",
-            "100::1",
-        ] {
-            assert!(!is_public(text.parse().unwrap()), "{text}");
-        }
-    }
-
-    #[test]
-    fn words_of_an_allow_list() {
-        for (text, shown) in [
-            ("127.0.0.1", "127.0.0.1/32"),
-            ("10.0.0.0/8", "10.0.0.0/8"),
-            ("fd00::/8", "fd00::/8"),
-            ("[::1]", "::1/128"),
-            ("Mall.Internal", "mall.internal"),
-            ("localhost", "localhost"),
-        ] {
-            assert_eq!(text.parse::<Allow>().unwrap().to_string(), shown);
-        }
-        for text in ["", "127.1", "10.0.0.0/33", "a b", "http://x", "x:80", "..", "2130706433"] {
-            assert_eq!(text.parse::<Allow>(), Err(InvalidAllow), "{text}");
-        }
+    fn a_client_certificate_must_have_its_own_key() {
+        let make = || rcgen::generate_simple_self_signed(vec!["merchant.example".to_owned()]).unwrap();
+        let (own, other) = (make(), make());
+        let dial = |key: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+            let pem = own.cert.pem() + &key.signing_key.serialize_pem();
+            Internet.with_certificate(&["https://gateway.example"], pem.as_bytes()).map(drop)
+        };
+        assert!(dial(&own).is_ok());
+        assert!(dial(&other).is_err());
+        assert!(Internet.with_certificate(&["https://gateway.example"], b"no certificate").is_err());
     }
 }
