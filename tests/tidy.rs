@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("server::capability", "domain"),
     ("server::flight", ""),
     ("server::hub", "domain"),
+    ("server::limits", "domain::id runtime server::error"),
     ("server::mall_tokens", "domain server::capability"),
     ("server::merchants", "domain gateway runtime server::capability server::config"),
     (
@@ -32,17 +33,18 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "server::notice",
         "domain gateway runtime server::checkout server::merchants server::error server::config server::json \
-         server::store::Find server::store::InboxRow server::store::Verdict",
+         server::limits server::store::Find server::store::InboxRow server::store::Verdict",
     ),
     (
         "server::api",
         "domain gateway::Stamp runtime ui::view server::checkout server::merchants server::error \
-         server::config server::json server::router server::store::Find server::store::StoredEvent",
+         server::config server::json server::limits server::router server::store::Find \
+         server::store::StoredEvent",
     ),
     (
         "server::pages",
         "domain runtime ui server::assets server::checkout server::merchants server::error server::config \
-         server::json server::router",
+         server::json server::limits server::router",
     ),
     // Refusals must be known where they are put into words.
     ("server::error", "domain server::checkout::CheckoutError server::store::StoreError"),

@@ -31,6 +31,7 @@ use crate::server::config::{
     AlipayConfig, Config, DuplicatePayment, GatewaysConfig, LatePayment, MerchantConfig, ServerConfig,
     StoreConfig, WechatApi, WechatConfig,
 };
+use crate::server::limits::Limits;
 use crate::server::service;
 
 /// `shouyin demo …` (contract.md 2).
@@ -100,7 +101,7 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
 
     let stop = CancellationToken::new();
     let gateways = tokio::spawn(emulator.serve(protocol, control, stop.clone().cancelled_owned()));
-    let served = service::run(checkout, listener, extra, shutdown).await;
+    let served = service::run(checkout, Limits::none(), listener, extra, shutdown).await;
     // Only now: the service may have been asking them until its end.
     stop.cancel();
     gateways.await??;

@@ -11,6 +11,7 @@ pub mod error;
 pub mod flight;
 pub mod hub;
 pub mod json;
+pub mod limits;
 pub mod logging;
 pub mod mall_tokens;
 pub mod merchants;

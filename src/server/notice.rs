@@ -10,6 +10,7 @@ use http::Request;
 
 use super::checkout::{Checkout, CheckoutError, event_of};
 use super::json::read_body;
+use super::limits::Limits;
 use super::merchants::Member;
 use super::store::{Find, InboxRow, Verdict};
 use crate::domain::id::{Channel, TradeId};
@@ -21,16 +22,29 @@ const UNTRUSTED_RAW: usize = 4096;
 const UNTRUSTED_NOTE: usize = 512;
 
 /// `POST /rest/pub/wx/pay_notify`.
-pub async fn wx(State(checkout): State<Checkout>, request: AxumRequest) -> Response {
-    receive(checkout, Channel::Wx, request).await
+pub async fn wx(
+    State(checkout): State<Checkout>,
+    State(limits): State<Arc<Limits>>,
+    request: AxumRequest,
+) -> Response {
+    receive(checkout, limits, Channel::Wx, request).await
 }
 
 /// `POST /rest/pub/ali/pay_notify`.
-pub async fn ali(State(checkout): State<Checkout>, request: AxumRequest) -> Response {
-    receive(checkout, Channel::Ali, request).await
+pub async fn ali(
+    State(checkout): State<Checkout>,
+    State(limits): State<Arc<Limits>>,
+    request: AxumRequest,
+) -> Response {
+    receive(checkout, limits, Channel::Ali, request).await
 }
 
-async fn receive(checkout: Checkout, channel: Channel, request: AxumRequest) -> Response {
+async fn receive(
+    checkout: Checkout,
+    limits: Arc<Limits>,
+    channel: Channel,
+    request: AxumRequest,
+) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = match read_body(body).await {
         Ok(bytes) => bytes,
@@ -39,7 +53,7 @@ async fn receive(checkout: Checkout, channel: Channel, request: AxumRequest) -> 
     // In a task of its own: a gateway that hangs up must not leave a notice half applied.
     let work = tokio::spawn(async move {
         let notice = Request::from_parts(parts, bytes);
-        settle(&checkout, channel, &notice).await
+        settle(&checkout, &limits, channel, &notice).await
     });
     let ack = work.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a notice was not settled");
@@ -49,9 +63,10 @@ async fn receive(checkout: Checkout, channel: Channel, request: AxumRequest) -> 
 }
 
 /// The whole decision table of contract.md 4.
-async fn settle(checkout: &Checkout, channel: Channel, notice: &Request<Bytes>) -> Ack {
+async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: &Request<Bytes>) -> Ack {
     let (member, verified) = match verify(checkout, channel, notice) {
         Ok(verified) => verified,
+        Err(_) if !limits.keep_untrusted() => return Ack::Failed,
         Err((verdict, fault)) => {
             let fault = gateway::truncate_bytes(&fault.to_string(), UNTRUSTED_NOTE).to_owned();
             tracing::warn!(%channel, %fault, "a notice was not trusted");

@@ -1,9 +1,12 @@
 //! Every route of the service, by who calls it. Never holds a rule: handlers live in `api`, `notice`
 //! and `pages`.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, RawQuery, State};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,6 +17,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::error::{self, ApiError, Kind};
+use super::limits::{self, Limits, Rule};
 use super::store::Find;
 use super::{api, assets, notice, pages};
 use crate::domain::id::{OrderKey, OrderNumber, OrderType};
@@ -23,6 +27,8 @@ use crate::domain::id::{OrderKey, OrderNumber, OrderType};
 pub struct App {
     /// The service.
     pub checkout: Checkout,
+    /// What strangers have asked lately.
+    pub limits: Arc<Limits>,
 }
 
 impl FromRef<App> for Checkout {
@@ -31,24 +37,31 @@ impl FromRef<App> for Checkout {
     }
 }
 
+impl FromRef<App> for Arc<Limits> {
+    fn from_ref(app: &App) -> Self {
+        Self::clone(&app.limits)
+    }
+}
+
 /// The public face of the service.
 pub fn service(app: App) -> Router {
+    let numbers = from_fn_with_state((Arc::clone(&app.limits), Rule::UnknownNumber), limits::misses);
     Router::new()
         // The mall.
-        .merge(api::routes(&app.checkout))
+        .merge(api::routes(&app))
         // The gateways.
         .route("/rest/pub/wx/pay_notify", post(notice::wx))
         .route("/rest/pub/ali/pay_notify", post(notice::ali))
         // Shoppers.
-        .merge(pages::routes(&app.checkout))
+        .merge(pages::routes(&app))
         .merge(assets::routes())
-        .route("/app/payment/wpay/{order_number}", get(wpay))
+        .route("/app/payment/wpay/{order_number}", get(wpay).layer(numbers))
         // Operations.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || ApiError::unknown_route())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(axum::middleware::from_fn(error::localize))
+        .layer(from_fn(error::localize))
         // Not for event streams, pictures and what is compressed already.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(SetResponseHeaderLayer::if_not_present(

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkout::Checkout;
 use super::config::{Config, StoreConfig};
+use super::limits::Limits;
 use super::merchants::Merchants;
 use super::router::{self, App};
 use super::store::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
 use super::worker;
 use crate::runtime::clock::Clock;
-use crate::runtime::listen::{self, Limits};
+use crate::runtime::listen;
 use crate::runtime::random::{self, NoRandomness};
 use crate::runtime::transport::{Internet, NoClient};
 
@@ -59,6 +60,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Checkout, StartError>
 /// [`io::Error`] of the listener.
 pub async fn run(
     checkout: Checkout,
+    limits: Limits,
     listener: TcpListener,
     extra: axum::Router,
     shutdown: impl Future<Output = ()> + Send,
@@ -66,12 +68,12 @@ pub async fn run(
     let stop = CancellationToken::new();
     let workers = tokio::spawn(worker::run(checkout.clone(), stop.clone().cancelled_owned()));
     let stopping = checkout.stopping().clone();
-    let routes = router::service(App { checkout }).merge(extra);
+    let routes = router::service(App { checkout, limits: Arc::new(limits) }).merge(extra);
     let shutdown = async move {
         shutdown.await;
         stopping.cancel();
     };
-    let served = listen::serve(listener, routes, Limits::default(), shutdown).await;
+    let served = listen::serve(listener, routes, listen::Limits::default(), shutdown).await;
     stop.cancel();
     workers.await.map_err(io::Error::other)?;
     served

@@ -283,3 +283,36 @@ fn the_malls_own_tokens_are_asked_of_the_mall() {
     let read = service.whole("GET", "/rest/orders/Order/1", "authorization: Session abc\r\n");
     assert!(read.starts_with("HTTP/1.1 401"), "{read}");
 }
+
+/// Numbers can be guessed: who guesses is stopped, and nobody else, whoever the proxy names.
+#[test]
+fn guessing_comes_to_an_end() {
+    let proxied = "listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]";
+    let (_dir, file) = configured("listen = \"127.0.0.1:0\"", proxied);
+    let service = Service::start(&file);
+    let guess = |visitor: &str| {
+        let headers = format!("x-forwarded-for: 198.51.100.9, {visitor}\r\naccept-language: en\r\n");
+        service.whole("GET", "/app/payment/wpay/12346", &headers)
+    };
+    for _ in 0..20 {
+        assert!(guess("203.0.113.1").starts_with("HTTP/1.1 404"));
+    }
+    let later = guess("203.0.113.1");
+    assert!(later.starts_with("HTTP/1.1 429") && later.contains("\r\nretry-after: "), "{later}");
+    assert!(later.contains(r#""status_code":4001,"error":"rate_limited","message":"Too many"#), "{later}");
+    assert!(guess("203.0.113.2").starts_with("HTTP/1.1 404"));
+    // A page stays one.
+    let page = || service.whole("GET", "/pay/nobody", "accept-language: en\r\n");
+    let first = page();
+    for _ in 1..20 {
+        assert!(page().starts_with("HTTP/1.1 404"));
+    }
+    let later = page();
+    assert!(later.starts_with("HTTP/1.1 429") && later.contains("\r\nretry-after: "), "{later}");
+    assert!(first.contains("cannot find this order") && later.contains("cannot find this order"));
+    let key = || service.whole("GET", "/rest/orders", "authorization: guess\r\n");
+    for _ in 0..20 {
+        assert!(key().starts_with("HTTP/1.1 401"));
+    }
+    assert!(key().starts_with("HTTP/1.1 429"));
+}

@@ -10,6 +10,7 @@ use crate::domain::id::OrderKey;
 use crate::domain::order::Order;
 use crate::server::checkout::Checkout;
 use crate::server::error::{ApiError, Kind};
+use crate::server::limits::KeysUsedUp;
 use crate::server::merchants::Member;
 
 /// Who is calling.
@@ -65,8 +66,13 @@ pub async fn reader(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, 
 /// Whoever may push.
 ///
 /// # Errors
-/// 401 without a key where one is needed, or with a wrong one anywhere; 503 if the mall does not say.
-pub async fn pusher(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, ApiError> {
+/// 401 without a key where one is needed, or with a wrong one anywhere; 429 after too many wrong ones;
+/// 503 if the mall does not say.
+pub async fn pusher(
+    checkout: &Checkout,
+    headers: &HeaderMap,
+    used_up: Option<&KeysUsedUp>,
+) -> Result<Caller, ApiError> {
     let by_host = || {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         checkout.merchants().by_host(host).cloned()
@@ -76,7 +82,7 @@ pub async fn pusher(checkout: &Checkout, headers: &HeaderMap) -> Result<Caller, 
             return Ok(caller);
         }
         let member = by_host().ok_or_else(ApiError::wrong_key)?;
-        return if mall_knows(checkout, &member, key, headers).await? {
+        return if mall_knows(checkout, &member, key, headers, used_up).await? {
             Ok(Caller::Pusher(member))
         } else {
             Err(ApiError::wrong_key())
@@ -103,10 +109,15 @@ async fn mall_knows(
     member: &Member,
     key: &str,
     headers: &HeaderMap,
+    used_up: Option<&KeysUsedUp>,
 ) -> Result<bool, ApiError> {
     let Some(url) = &member.config.token_check_url else { return Ok(false) };
     if checkout.mall_tokens().knows(&member.config.id, key, checkout.now()) {
         return Ok(true);
+    }
+    // The mall is not to be asked as fast as a stranger can guess.
+    if let Some(KeysUsedUp(wait)) = used_up {
+        return Err((*wait).into());
     }
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(false) };
     let request = Request::builder()

@@ -6,7 +6,10 @@ mod events;
 mod orders;
 mod push;
 
+use std::sync::Arc;
+
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -15,21 +18,27 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::checkout::Checkout;
 use super::error::ApiError;
+use super::limits::{anonymous, keys};
 use super::router::App;
 
 /// Every route a mall calls.
-pub fn routes(checkout: &Checkout) -> Router<App> {
-    let shared = Router::new()
+pub fn routes(app: &App) -> Router<App> {
+    let keys = from_fn_with_state(Arc::clone(&app.limits), keys);
+    let pushes = Router::new()
         .route("/rest/wx/push_order", post(push::wx))
         .route("/rest/ali/push_order", post(push::ali))
+        .route_layer(from_fn_with_state(Arc::clone(&app.limits), anonymous));
+    let shared = pushes
         .route("/rest/orders/{order_type}/{order_number}", get(orders::read))
         // Inside the layer: a preflight is a method that no route takes, and CORS must see it.
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(cors(checkout.clone()));
+        .layer(keys.clone())
+        .layer(cors(app.checkout.clone()));
     Router::new()
         .route("/rest/orders", post(orders::create).get(orders::list))
         .route("/rest/orders/{order_type}/{order_number}/close", post(orders::close))
         .route("/rest/events", get(events::list))
+        .layer(keys)
         .merge(shared)
 }
 

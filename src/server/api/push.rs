@@ -77,7 +77,7 @@ async fn push(
     request: Request,
     scenes: &[Scene],
 ) -> Result<(std::sync::Arc<Member>, Pushed), ApiError> {
-    let caller = pusher(checkout, request.headers()).await?;
+    let caller = pusher(checkout, request.headers(), request.extensions().get()).await?;
     let wanted: PushOrder = json::parse(&read_body(request.into_body()).await?)?;
     let order_type: OrderType =
         wanted.order_type.parse().map_err(|error| ApiError::invalid("order_type", error))?;

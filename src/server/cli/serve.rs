@@ -9,6 +9,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::transport::Internet;
 use crate::server::checkout::Checkout;
 use crate::server::config::ConfigHandle;
+use crate::server::limits::Limits;
 use crate::server::merchants::Merchants;
 use crate::server::service;
 
@@ -21,7 +22,9 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
         .await
         .with_context(|| format!("cannot listen on {listen}; change server.listen or stop what uses it"))?;
     let listen = listener.local_addr()?;
-    let checkout = service::open(&config, Clock::system(0)).await?;
+    let clock = Clock::system(0);
+    let checkout = service::open(&config, clock.clone()).await?;
+    let limits = Limits::new(clock, config.server.trusted_proxies.clone());
     if let Some(admin) = config.server.admin_listen {
         tracing::warn!(%admin, "admin_listen is set, but metrics are not built yet: nothing listens there");
     }
@@ -32,7 +35,8 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
             reload(&handle, &checkout);
         }
     };
-    let served = service::run(checkout.clone(), listener, axum::Router::new(), stop.cancelled_owned());
+    let served =
+        service::run(checkout.clone(), limits, listener, axum::Router::new(), stop.cancelled_owned());
     tokio::select! {
         served = served => served.context("the listener failed"),
         () = reloads => anyhow::bail!("the system takes no more signal handlers"),

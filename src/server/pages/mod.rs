@@ -9,23 +9,26 @@ mod look;
 mod pay;
 mod shell;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use leptos::server_fn::ServerFn as _;
 
-use super::checkout::Checkout;
+use super::limits::{Rule, misses};
 use super::router::App;
 use crate::ui::api::PushOrder;
 
 pub use guard::csrf_guard;
 
 /// The routes of the pages.
-pub fn routes(checkout: &Checkout) -> Router<App> {
+pub fn routes(app: &App) -> Router<App> {
     Router::new()
         .route("/pay/{page}", get(pay::show).post(pay::act))
         .route("/pay/{page}/status", get(live::status))
         .route("/pay/{page}/events", get(live::events))
         .route(PushOrder::PATH, post(calls::serve))
-        .layer(from_fn_with_state(checkout.clone(), csrf_guard))
+        .layer(from_fn_with_state((Arc::clone(&app.limits), Rule::UnknownPage), misses))
+        .layer(from_fn_with_state(app.checkout.clone(), csrf_guard))
 }
