@@ -288,9 +288,13 @@ impl Order {
             attempt.scene == scene
                 && attempt.account == account
                 && attempt.is_open()
-                && (attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS)
-                    || self.terms.expires_at.is_some_and(|end| attempt.expires_at >= end))
+                && (attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS) || self.ends_with(attempt))
         })
+    }
+
+    /// Whether the attempt's code is payable for as long as the order is.
+    pub fn ends_with(&self, attempt: &Attempt) -> bool {
+        self.terms.expires_at.is_some_and(|end| attempt.expires_at >= end)
     }
 
     /// The payment that paid the order.

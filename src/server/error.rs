@@ -212,7 +212,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store said no");
         match error {
-            StoreError::Unavailable(_) => Self::new(Kind::StoreUnavailable),
+            StoreError::Unavailable(_) | StoreError::Unusable { .. } => Self::new(Kind::StoreUnavailable),
             StoreError::Inconsistent { .. } => Self::new(Kind::Internal),
         }
     }

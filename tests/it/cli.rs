@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -315,4 +316,22 @@ fn guessing_comes_to_an_end() {
         assert!(key().starts_with("HTTP/1.1 401"));
     }
     assert!(key().starts_with("HTTP/1.1 429"));
+}
+
+#[test]
+fn a_database_that_cannot_be_one_stops_the_start_with_status_2() {
+    for (url, said) in [
+        ("DIR/secret", "store.url names DIR/secret, which is damaged or no database"),
+        ("DIR/secret/x.db", "store.url needs DIR/secret, which cannot be made or written"),
+    ] {
+        let (dir, file) = configured("sqlite:DIR/shouyin.db", &format!("sqlite:{url}"));
+        fs::write(dir.path().join("secret"), "0123456789abcdef0123456789abcdef\n".repeat(40)).unwrap();
+        fs::set_permissions(dir.path().join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        let said = said.replace("DIR", dir.path().to_str().unwrap());
+        for command in ["serve", "migrate"] {
+            let (status, stderr) = run(command, &file);
+            assert_eq!(status, Some(2), "{command} {url}: {stderr}");
+            assert!(stderr.contains(&said) && stderr.contains(file.to_str().unwrap()), "{command}: {stderr}");
+        }
+    }
 }

@@ -64,6 +64,11 @@ impl fmt::Display for Allow {
     }
 }
 
+/// Whether webhooks may go to this address under such an allow list.
+pub fn may_reach(allow: &[Allow], ip: IpAddr) -> bool {
+    is_public(ip) || allowed(allow, ip)
+}
+
 /// Whether an address is on the public internet. Embedded IPv4 addresses count as what they lead to.
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {

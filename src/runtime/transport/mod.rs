@@ -17,7 +17,7 @@ use reqwest::{Identity, redirect};
 
 use address::{allowed, is_public};
 
-pub use address::{Allow, InvalidAllow};
+pub use address::{Allow, InvalidAllow, may_reach};
 
 /// One way out. What the service asks of it; [`Transport`] is the real one, simulations have their own.
 pub trait Wire: Send + Sync {

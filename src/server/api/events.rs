@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::auth::merchant;
-use super::ok;
+use super::{ok, parameters};
 use crate::domain::time::rfc3339;
 use crate::server::checkout::{Checkout, CheckoutError};
 use crate::server::error::ApiError;
@@ -43,18 +43,10 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let member = merchant(&checkout, &headers).await?;
-    let mut after = 0;
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match (&*name, &*value) {
-            ("after", "") => {}
-            ("after", text) => {
-                after = text
-                    .parse()
-                    .map_err(|_| ApiError::invalid("after", "a number as given by the page before"))?;
-            }
-            (other, _) => return Err(ApiError::unknown_field(other.to_owned())),
-        }
-    }
+    let [after] = parameters(query, ["after"])?;
+    let after = after
+        .map_or(Ok(0), |text| text.parse())
+        .map_err(|_| ApiError::invalid("after", "a number as given by the page before"))?;
     let stored = checkout.events(member.config.id.clone(), after, PAGE).await?;
     let after = stored.last().map_or(after, |event| event.id);
     let events = stored.into_iter().map(event).collect::<Result<_, _>>()?;

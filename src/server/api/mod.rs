@@ -55,6 +55,22 @@ fn cors(checkout: Checkout) -> CorsLayer {
         .max_age(core::time::Duration::from_mins(10))
 }
 
+/// The query's values by name; one that is empty is as good as absent, a name that is not known is refused.
+fn parameters<const N: usize>(
+    query: Option<String>,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], ApiError> {
+    let mut found = names.map(|_| None);
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let place = names.iter().zip(&mut found).find(|(known, _)| **known == name);
+        let (_, place) = place.ok_or_else(|| ApiError::unknown_field(name.into_owned()))?;
+        if !value.is_empty() {
+            *place = Some(value.into_owned());
+        }
+    }
+    Ok(found)
+}
+
 /// `{"status_code":0,"data":…}`, never cached.
 fn ok<T: Serialize>(status: StatusCode, data: T) -> Response {
     #[derive(Serialize)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::auth::{Caller, merchant, reader};
-use super::ok;
+use super::{ok, parameters};
 use crate::domain::id::{MerchantId, OrderKey, OrderNumber, OrderType, Title};
 use crate::domain::money::Fen;
 use crate::domain::order::{CloseCause, OrderId, Terms};
@@ -121,22 +121,15 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let member = merchant(&checkout, &headers).await?;
-    let (mut state, mut before) = (None, None);
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match (&*name, &*value) {
-            ("state" | "cursor", "") => {}
-            ("state", word) => {
-                let known = ["pending", "paid", "closed"].into_iter().find(|known| *known == word);
-                state = Some(known.ok_or_else(|| ApiError::not_allowed("state", "pending, paid, closed"))?);
-            }
-            ("cursor", text) => {
-                let id =
-                    text.parse().map_err(|_| ApiError::invalid("cursor", "as given with the page before"))?;
-                before = Some(OrderId(id));
-            }
-            (other, _) => return Err(ApiError::unknown_field(other.to_owned())),
-        }
-    }
+    let [state, cursor] = parameters(query, ["state", "cursor"])?;
+    let known = |word: String| ["pending", "paid", "closed"].into_iter().find(|known| **known == word);
+    let state = state
+        .map(|word| known(word).ok_or_else(|| ApiError::not_allowed("state", "pending, paid, closed")))
+        .transpose()?;
+    let before = cursor
+        .map(|text| text.parse().map(OrderId))
+        .transpose()
+        .map_err(|_| ApiError::invalid("cursor", "as given with the page before"))?;
     let orders = checkout.list(member.config.id.clone(), state, before, PAGE).await?;
     let full = orders.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
     let cursor = orders.last().filter(|_| full).map(|order| order.id.0.to_string());

@@ -19,8 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::capability;
-use super::config::{Config, ConfigError, ConfigHandle, StoreConfig};
+use super::config::{self, Config, ConfigError, ConfigHandle, StoreConfig};
 use super::logging::{self, LogFormat};
+use super::store::StoreError;
 use super::store::sqlite::SqliteStore;
 use crate::emulator;
 use crate::emulator::demo::{self, DemoArgs};
@@ -122,8 +123,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             until_told(|stop| emulator::run(arg.listen, arg.control_listen, arg.data, stop.cancelled_owned()))
         }
         Command::Migrate(arg) => {
-            let StoreConfig::Sqlite(path) = Config::load(arg.path().as_deref(), environment())?.store;
-            SqliteStore::open(&path, &random::base62(12)?)?;
+            let file = arg.path();
+            let StoreConfig::Sqlite(path) = Config::load(file.as_deref(), environment())?.store;
+            SqliteStore::open(&path, &random::base62(12)?)
+                .map_err(|error| of_store(error, config::name_of(file.as_deref())))?;
             say(&format!("{} is up to date", path.display()))
         }
         Command::Doctor(arg) => doctor::run(arg.path().as_deref(), environment()),
@@ -132,6 +135,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let hash = hex::encode(capability::hash(&key));
             say(&format!("key:            {key}\napi_key_sha256: {hash}"))
         }
+    }
+}
+
+/// A database that cannot be used as it is, is a configuration that cannot be.
+fn of_store(error: StoreError, file: String) -> anyhow::Error {
+    match error {
+        StoreError::Unusable { problem, cure } => {
+            ConfigError { file, key: "store.url".to_owned(), problem, cure }.into()
+        }
+        StoreError::Unavailable(_) | StoreError::Inconsistent { .. } => error.into(),
     }
 }
 

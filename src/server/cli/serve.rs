@@ -5,13 +5,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::of_store;
 use crate::runtime::clock::Clock;
 use crate::runtime::transport::Internet;
 use crate::server::checkout::Checkout;
 use crate::server::config::ConfigHandle;
 use crate::server::limits::Limits;
 use crate::server::merchants::Merchants;
-use crate::server::service;
+use crate::server::service::{self, StartError};
 
 /// Serves until `stop`; SIGHUP reloads merchants and keys.
 pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Result<()> {
@@ -23,7 +24,10 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
         .with_context(|| format!("cannot listen on {listen}; change server.listen or stop what uses it"))?;
     let listen = listener.local_addr()?;
     let clock = Clock::system(0);
-    let checkout = service::open(&config, clock.clone()).await?;
+    let checkout = service::open(&config, clock.clone()).await.map_err(|error| match error {
+        StartError::Store(error) => of_store(error, handle.file()),
+        other => other.into(),
+    })?;
     let limits = Limits::new(clock, config.server.trusted_proxies.clone());
     if let Some(admin) = config.server.admin_listen {
         tracing::warn!(%admin, "admin_listen is set, but metrics are not built yet: nothing listens there");

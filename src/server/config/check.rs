@@ -22,7 +22,7 @@ use super::{
 use crate::domain::id::MerchantId;
 use crate::gateway::keys::{PrivateKey, PublicKey, Secret};
 use crate::gateway::wechat_v2::SignType;
-use crate::runtime::transport::Allow;
+use crate::runtime::transport::{Allow, may_reach};
 
 /// Reads a table whose keys and shapes are right.
 pub struct Reader<'a> {
@@ -344,6 +344,15 @@ fn mall_url(section: &Section<'_>, key: &str, allow: &[Allow]) -> Result<Option<
     if url.scheme() == "http" && allow.is_empty() {
         let cure = "Use https, or name the target in webhook_allow";
         return Err(section.error(key, "is plain http", cure));
+    }
+    let ip = match url.host() {
+        Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+        Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+        Some(Host::Domain(_)) | None => None,
+    };
+    if let Some(ip) = ip.filter(|ip| !may_reach(allow, *ip)) {
+        let cure = format!("Name {ip} in webhook_allow, or use a public address");
+        return Err(section.error(key, format!("leads to {ip}, which is private"), cure));
     }
     Ok(Some(url))
 }

@@ -201,12 +201,17 @@ impl Config {
         path: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let file = path.map_or_else(|| "environment".to_owned(), |path| path.display().to_string());
+        let file = name_of(path);
         let mut table = path.map_or_else(|| Ok(toml::Table::new()), |path| files::table(path, &file))?;
         keys::apply(&mut table, env)?;
         keys::check(&table, &file)?;
         check::Reader { file: &file }.config(&table)
     }
+}
+
+/// What errors name: the file, or `environment`.
+pub fn name_of(path: Option<&Path>) -> String {
+    path.map_or_else(|| "environment".to_owned(), |path| path.display().to_string())
 }
 
 impl GatewaysConfig {
@@ -244,6 +249,11 @@ impl ConfigHandle {
     pub fn load(path: Option<PathBuf>, env: Vec<(String, String)>) -> Result<Self, ConfigError> {
         let config = Config::load(path.as_deref(), env.iter().cloned())?;
         Ok(Self { path, env, current: RwLock::new(Arc::new(config)) })
+    }
+
+    /// What errors name: the file, or `environment`.
+    pub fn file(&self) -> String {
+        name_of(self.path.as_deref())
     }
 
     /// What holds now.

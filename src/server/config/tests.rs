@@ -108,6 +108,10 @@ hosts = ["pay.mall.example"] | anonymous_push_order = "yes" | merchant[0].anonym
 hosts = ["pay.mall.example"] | token_check_url = "http://10.1.1.1/me" | merchant[0].token_check_url is plain http
 api_key_sha256 = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] | api_key_sha256 = ["abc"] | merchant[0].api_key_sha256[0] is not 64 hexadecimal digits
 webhook_url = "https://mall.example/hook" | webhook_url = "http://mall.example/hook" | merchant[0].webhook_url is plain http. Use https, or name the target in webhook_allow.
+webhook_url = "https://mall.example/hook" | webhook_url = "https://10.1.2.3/hook" | merchant[0].webhook_url leads to 10.1.2.3, which is private. Name 10.1.2.3 in webhook_allow, or use a public address.
+webhook_url = "https://mall.example/hook" | webhook_url = "https://[::1]/hook" | merchant[0].webhook_url leads to ::1, which is private
+webhook_url = "https://mall.example/hook" | webhook_url = "https://8.8.8.8/hook" | -
+webhook_url = "https://mall.example/hook" | webhook_url = "https://2130706433/hook" | merchant[0].webhook_url leads to 127.0.0.1, which is private
 webhook_url = "https://mall.example/hook" | webhook_url = "ftp://mall.example/hook" | merchant[0].webhook_url is not an http or https URL
 webhook_url = "https://mall.example/hook" | webhook_url = "https://u:p@mall.example/hook" | merchant[0].webhook_url holds a user name or a fragment
 webhook_secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" | | merchant[0].webhook_secret is missing

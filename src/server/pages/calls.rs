@@ -80,9 +80,6 @@ fn refused(error: &CheckoutError) -> ServerFnError {
 /// The order comes back as it is afterwards.
 pub async fn code_of(checkout: &Checkout, order: Arc<Order>, channel: Channel) -> (Arc<Order>, CodeView) {
     let now = checkout.now();
-    if !live_view(&order, now).state.is_payable() {
-        return (order, CodeView::bare(CodeState::Over));
-    }
     if let Some(code) = known_code(checkout, &order, channel) {
         return (order, code);
     }
@@ -107,20 +104,16 @@ pub async fn code_of(checkout: &Checkout, order: Arc<Order>, channel: Channel) -
     (order, code)
 }
 
-/// The code that is there already, without asking anybody. One that lives as long as the order is
-/// shown to the end: a new one for its last seconds would be closed before anybody scans it.
+/// The code that is there already, without asking anybody; or that there is none any more.
 pub fn known_code(checkout: &Checkout, order: &Order, channel: Channel) -> Option<CodeView> {
     let member = checkout.member(&order.key.merchant).ok()?;
     let account = member.gateway(channel)?.account();
     let now = checkout.now();
-    let attempt =
-        order.attempts.iter().rev().find(|attempt| {
-            attempt.scene == scene(channel) && attempt.account == account && attempt.is_open()
-        })?;
-    let to_the_end = Some(attempt.expires_at) == order.terms.expires_at && attempt.expires_at > now;
-    let live = to_the_end || attempt.expires_at > now.plus(Order::LIVE_MARGIN_MS);
-    let code = attempt.code().filter(|_| live)?;
-    Some(ready(order, attempt, code.content.clone(), now))
+    if !live_view(order, now).state.is_payable() {
+        return Some(CodeView::bare(CodeState::Over));
+    }
+    let attempt = order.live_attempt(scene(channel), account, now)?;
+    Some(ready(order, attempt, attempt.code()?.content.clone(), now))
 }
 
 /// Asks the gateways whether money came in, as long as a shopper waits. What cannot be asked is no
@@ -144,7 +137,7 @@ const fn scene(channel: Channel) -> Scene {
 }
 
 fn ready(order: &Order, attempt: &Attempt, content: String, now: UnixMillis) -> CodeView {
-    let margin = if Some(attempt.expires_at) == order.terms.expires_at { 0 } else { Order::LIVE_MARGIN_MS };
+    let margin = if order.ends_with(attempt) { 0 } else { Order::LIVE_MARGIN_MS };
     let remaining = attempt.expires_at.since(now).saturating_sub(margin).max(i64::from(ASK_AGAIN_MS));
     CodeView { state: CodeState::Ready, content, remaining_ms: u32::try_from(remaining).unwrap_or(u32::MAX) }
 }

@@ -17,6 +17,14 @@ pub enum StoreError {
     /// Locked, full, closing or broken; the same request may work later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// It cannot be opened as it is, and waiting does not help: only at the start.
+    #[error("the store {problem}. {cure}")]
+    Unusable {
+        /// What is wrong; continues a sentence that begins with the key of the configuration.
+        problem: String,
+        /// What to do, without the full stop.
+        cure: String,
+    },
     /// A row contradicts itself or the code. Needs a human.
     #[error("inconsistent row: {table} {row}: {what}")]
     Inconsistent {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use tokio::sync::Semaphore;
 
 use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one_row, save_step};
@@ -29,6 +29,8 @@ mod embedded {
 
 /// Read-only connections kept open.
 const READERS: usize = 4;
+/// What the disk must have left, in bytes, to be ready.
+const ROOM_MIN: u64 = 64 << 20;
 /// The oldest SQLite without the WAL-reset corruption (reliability.md 0.3).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -52,26 +54,27 @@ impl SqliteStore {
     /// if the database is new, so it must be random.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: not openable, locked by another process, or SQLite too old.
+    /// [`StoreError::Unusable`]: no folder, no right, no database, or another version's;
+    /// [`StoreError::Unavailable`]: locked by another process, or SQLite too old.
     pub fn open(path: &Path, instance: &str) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| unavailable(path, &error))?;
+            std::fs::create_dir_all(folder).map_err(|error| unusable_path(folder, &error))?;
         }
         let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
+        let lock = File::create(&lock_path).map_err(|error| unusable_path(&lock_path, &error))?;
         lock.try_lock().map_err(|_| {
             StoreError::Unavailable(format!("{} is in use by another process", path.display()))
         })?;
         // Buyers and payments stand in it: for its owner only. SQLite gives its other files the same mode.
         let own = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
-        own.map_err(|error| unavailable(path, &error))?;
+        own.map_err(|error| unusable_path(path, &error))?;
         let connection = Connection::open(path)?;
         let readers = Readers {
             path: path.to_owned(),
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
         };
-        Self::start(connection, instance, Some(readers), Some(lock))
+        Self::start(connection, instance, Some(readers), Some(lock)).map_err(|fault| fault.at(path))
     }
 
     /// A database in memory, for tests: the same code on the caller's thread, reads go through the writer.
@@ -80,6 +83,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`].
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::start(Connection::open_in_memory()?, "memory", None, None)
+            .map_err(|fault| fault.at(Path::new(":memory:")))
     }
 
     fn start(
@@ -87,14 +91,13 @@ impl SqliteStore {
         instance: &str,
         readers: Option<Readers>,
         lock: Option<File>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, Fault> {
         if rusqlite::version_number() < SQLITE_MIN {
-            return Err(StoreError::Unavailable(format!("SQLite {} is too old", rusqlite::version())));
+            let old = format!("SQLite {} is too old", rusqlite::version());
+            return Err(Fault::Store(StoreError::Unavailable(old)));
         }
         configure(&connection)?;
-        embedded::migrations::runner()
-            .run(&mut connection)
-            .map_err(|error| StoreError::Unavailable(format!("migration: {error}")))?;
+        embedded::migrations::runner().run(&mut connection)?;
         connection.execute(
             "INSERT INTO meta (key, value) VALUES ('instance', ?1) ON CONFLICT DO NOTHING",
             [instance],
@@ -154,7 +157,7 @@ fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(core::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
@@ -164,8 +167,60 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()))
+/// Why the database was not opened.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Migration(#[from] refinery::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Fault {
+    /// What waiting does not change is told apart from what it does.
+    fn at(self, path: &Path) -> StoreError {
+        let shown = path.display();
+        let of_sqlite = |error: &rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Unusable {
+                problem: format!("names {shown}, which is damaged or no database: {error}"),
+                cure: "Put a backup in its place, or name another file".to_owned(),
+            },
+            _ => StoreError::Unavailable(format!("{shown}: {error}")),
+        };
+        match self {
+            Self::Sqlite(error) => of_sqlite(&error),
+            Self::Migration(error) => {
+                let cause = std::error::Error::source(&error);
+                let another = || StoreError::Unusable {
+                    problem: format!("names {shown}, which another version of shouyin made: {error}"),
+                    cure: "Use that version or a newer one, or name another file".to_owned(),
+                };
+                cause.and_then(|cause| cause.downcast_ref()).map_or_else(another, of_sqlite)
+            }
+            Self::Store(error) => error,
+        }
+    }
+}
+
+fn unusable_path(path: &Path, error: &std::io::Error) -> StoreError {
+    let problem = format!("needs {}, which cannot be made or written: {error}", path.display());
+    StoreError::Unusable { problem, cure: "Make its folder writable, or name another file".to_owned() }
+}
+
+/// A write-ahead log and one more copy of a table need room; below this much nobody should be sent here.
+fn enough_room(free: u64) -> Result<(), StoreError> {
+    if free >= ROOM_MIN {
+        return Ok(());
+    }
+    let (free, wanted) = (free >> 20, ROOM_MIN >> 20);
+    Err(StoreError::Unavailable(format!("its disk has {free} MiB left, {wanted} are needed")))
+}
+
+fn free_bytes(path: &Path) -> Result<u64, StoreError> {
+    let disk = rustix::fs::statvfs(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl Store for SqliteStore {
@@ -319,7 +374,9 @@ impl Store for SqliteStore {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.run(|connection| {
+        let path = self.readers.as_ref().map(|readers| readers.path.clone());
+        Box::pin(self.writer.run(move |connection| {
+            path.map_or(Ok(()), |path| enough_room(free_bytes(&path)?))?;
             // A write, so that a full or read-only disk shows.
             let set = "INSERT INTO meta (key, value) VALUES ('ready', 'yes') \
                        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -397,3 +454,16 @@ fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis) ->
 }
 
 const BY_KEY: &str = "WHERE merchant_id = ?1 AND order_type = ?2 AND order_number = ?3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_not_ready() {
+        assert!(free_bytes(Path::new("/")).is_ok());
+        assert_eq!(enough_room(64 << 20), Ok(()));
+        let told = enough_room((64 << 20) - 1).unwrap_err().to_string();
+        assert_eq!(told, "the store is unavailable: its disk has 63 MiB left, 64 are needed");
+    }
+}
