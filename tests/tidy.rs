@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("server::hub", "domain"),
     ("server::limits", "domain::id runtime server::error"),
     ("server::mall_tokens", "domain server::capability"),
-    ("server::merchants", "domain gateway runtime server::capability server::config"),
+    ("server::merchants", "domain gateway runtime server::capability server::config server::store::Policies"),
     (
         "server::checkout",
         "domain gateway runtime server::store server::capability server::config server::flight server::hub \
@@ -33,7 +33,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "server::notice",
         "domain gateway runtime server::checkout server::merchants server::error server::config server::json \
-         server::limits server::store::Find server::store::InboxRow server::store::Verdict",
+         server::limits server::store::Change server::store::InboxRow server::store::Settle \
+         server::store::Verdict",
     ),
     (
         "server::api",

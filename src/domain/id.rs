@@ -80,6 +80,14 @@ text_newtype!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-|*@".contains(&b))
 );
 text_newtype!(
+    /// The mall's own number for a refund (contract.md 5).
+    RefundNumber, "1 to 64 of 0-9 A-Z a-z _ -", |text| is_word(text, 64)
+);
+text_newtype!(
+    /// Our number for a refund at a gateway: both take 64 of these (gateways.md 1.5, 4.10).
+    OutRefundNo, "1 to 64 of 0-9 A-Z a-z _ -", |text| is_word(text, 64)
+);
+text_newtype!(
     /// What is sold, as shoppers read it: 1 to 256 characters, no control characters. Emoji are fine;
     /// what a gateway cannot take is cleaned for that gateway only.
     Title, "1 to 256 characters without control characters",

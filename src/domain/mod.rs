@@ -4,6 +4,8 @@
 
 pub mod id;
 pub mod money;
+pub mod number;
 pub mod order;
+pub mod refund;
 pub mod snapshot;
 pub mod time;

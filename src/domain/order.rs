@@ -4,8 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{Channel, OrderKey, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum};
+use super::id::{
+    OrderKey, OutRefundNo, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum,
+};
 use super::money::Fen;
+use super::refund::{self, DuplicatePayment, LatePayment, Policy, Refund, RefundStanding, RefundWanted};
 
 /// The database's number of an order. Never shown outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,8 @@ pub struct Order {
     pub attempts: Vec<Attempt>,
     /// Money that did not pay this order, oldest first.
     pub anomalies: Vec<Anomaly>,
+    /// Money given back, of whatever came in, oldest first.
+    pub refunds: Vec<Refund>,
 }
 
 /// What the mall asked for. Never changes after creation.
@@ -197,6 +202,15 @@ pub enum Event {
         /// Which attempt.
         trade: TradeId,
     },
+    /// The mall wants money given back.
+    RefundAsked(RefundWanted),
+    /// The gateway says how a refund stands.
+    RefundTold {
+        /// Which refund.
+        out_refund_no: OutRefundNo,
+        /// How it stands.
+        standing: RefundStanding,
+    },
 }
 
 /// Something we must now do; saved as a row in the same transaction as the state.
@@ -216,6 +230,11 @@ pub enum Effect {
         /// Which attempt.
         trade: TradeId,
     },
+    /// Have a refund made at its gateway, and follow it to its end.
+    Refund {
+        /// Which refund.
+        out_refund_no: OutRefundNo,
+    },
 }
 
 word_enum!(
@@ -231,6 +250,10 @@ word_enum!(
         PaymentLate = "payment.late",
         /// Money of another amount.
         PaymentMismatch = "payment.mismatch",
+        /// Money is back with the shopper.
+        RefundSucceeded = "refund.succeeded",
+        /// A refund will not be made.
+        RefundFailed = "refund.failed",
     }
 );
 
@@ -264,6 +287,24 @@ pub enum Refused {
     /// The attempt took money, so it was not closed unpaid.
     #[error("the attempt is paid")]
     AttemptPaid,
+    /// Nothing paid this order.
+    #[error("the order is not paid")]
+    NotPaid,
+    /// No money of this number came in for the order.
+    #[error("the order has no such payment")]
+    NoSuchMoney,
+    /// A refund with this number exists with other content.
+    #[error("the order has another refund of this number")]
+    RefundExists,
+    /// More than what came in, or nothing.
+    #[error("the refund is more than what is left of the payment")]
+    RefundTooMuch,
+    /// The gateways make so many refunds of one payment and no more.
+    #[error("the order has too many refunds")]
+    TooManyRefunds,
+    /// No refund has this number.
+    #[error("the order has no such refund")]
+    UnknownRefund,
     /// The version counter is at its end.
     #[error("too many changes")]
     VersionOverflow,
@@ -275,6 +316,11 @@ pub const FIRST_QUERY_MS: i64 = 30_000;
 impl Order {
     /// What an attempt's code must outlive to be handed out again, in ms: time to scan and to pay.
     pub const LIVE_MARGIN_MS: i64 = 10_000;
+    /// How much time a placing must still give the shopper, in ms: WeChat refuses one that ends within five
+    /// minutes (gateways.md 1.2), so a request older than this is not repeated.
+    const PLACE_MARGIN_MS: i64 = 310_000;
+    /// How long a placing may be repeated whatever its end, in ms: less than what its end was rounded up by.
+    const REPEAT_MS: i64 = 20_000;
 
     /// The attempt with this number.
     pub fn attempt(&self, trade: &TradeId) -> Option<&Attempt> {
@@ -282,12 +328,16 @@ impl Order {
     }
 
     /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run
-    /// out, unless the order ends with it, so that a new one would live no longer.
+    /// out, unless the order ends with it, so that a new one would live no longer. One whose placing is
+    /// still unknown is placed again with the same request, while the gateway takes that.
     pub fn live_attempt(&self, scene: Scene, account: &str, now: UnixMillis) -> Option<&Attempt> {
         self.attempts.iter().rev().find(|attempt| {
             attempt.scene == scene
                 && attempt.account == account
                 && attempt.is_open()
+                && (attempt.state != AttemptState::Opening
+                    || attempt.expires_at > now.plus(Self::PLACE_MARGIN_MS)
+                    || now.since(attempt.opened_at) < Self::REPEAT_MS)
                 && (attempt.expires_at > now.plus(Self::LIVE_MARGIN_MS) || self.ends_with(attempt))
         })
     }
@@ -333,7 +383,7 @@ impl Order {
         }
     }
 
-    fn bump(&mut self) -> Result<(), Refused> {
+    pub(super) fn bump(&mut self) -> Result<(), Refused> {
         self.version = self.version.checked_add(1).ok_or(Refused::VersionOverflow)?;
         Ok(())
     }
@@ -367,7 +417,7 @@ impl Attempt {
 }
 
 impl Step {
-    fn unchanged(order: &Order) -> Self {
+    pub(super) fn unchanged(order: &Order) -> Self {
         Self { order: order.clone(), effects: Vec::new() }
     }
 }
@@ -376,14 +426,16 @@ impl Step {
 ///
 /// # Errors
 /// [`Refused`]: the event contradicts the order, which then stays as it is.
-pub fn advance(order: &Order, event: Event, now: UnixMillis) -> Result<Step, Refused> {
+pub fn advance(order: &Order, event: Event, policy: Policy, now: UnixMillis) -> Result<Step, Refused> {
     match event {
         Event::Opened(attempt) => opened(order, attempt, now),
         Event::Ready { trade, code } => ready(order, &trade, code),
         Event::Refused { trade, code } => refused(order, &trade, code, now),
-        Event::Money(payment) => money(order, payment),
+        Event::Money(payment) => money(order, payment, policy, now),
         Event::CloseAsked { cause } => close_asked(order, cause, now),
         Event::AttemptClosed { trade } => attempt_closed(order, &trade, now),
+        Event::RefundAsked(wanted) => refund::asked(order, wanted, now),
+        Event::RefundTold { out_refund_no, standing } => refund::told(order, &out_refund_no, standing, now),
     }
 }
 
@@ -444,7 +496,7 @@ fn refused(order: &Order, trade: &TradeId, code: String, now: UnixMillis) -> Res
     finish_closing(step, now)
 }
 
-fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
+fn money(order: &Order, payment: Payment, policy: Policy, now: UnixMillis) -> Result<Step, Refused> {
     order.attempt(&payment.trade).ok_or(Refused::UnknownAttempt)?;
     if order.knows(&payment) {
         return Ok(Step::unchanged(order));
@@ -457,21 +509,26 @@ fn money(order: &Order, payment: Payment) -> Result<Step, Refused> {
         return Ok(step);
     }
     step.order.set_attempt(&payment.trade, AttemptState::Paid);
-    match order.state {
-        State::Pending | State::Closing { .. } => {
+    let (kind, webhook, back) = match (&order.state, policy) {
+        (State::Pending | State::Closing { .. }, _)
+        | (State::Closed { .. }, Policy { late: LatePayment::Accept, .. }) => {
             let siblings = step.order.open_trades().collect::<Vec<_>>();
             step.order.state = State::Paid { payment };
             step.effects.push(Effect::Webhook(WebhookKind::OrderPaid));
             step.effects.extend(siblings.into_iter().map(|trade| Effect::Close { trade }));
+            return Ok(step);
         }
-        State::Paid { .. } => {
-            step.order.anomalies.push(Anomaly { kind: AnomalyKind::Duplicate, payment });
-            step.effects.push(Effect::Webhook(WebhookKind::PaymentDuplicate));
+        (State::Paid { .. }, Policy { duplicate, .. }) => {
+            (AnomalyKind::Duplicate, WebhookKind::PaymentDuplicate, duplicate == DuplicatePayment::Refund)
         }
-        State::Closed { .. } => {
-            step.order.anomalies.push(Anomaly { kind: AnomalyKind::Late, payment });
-            step.effects.push(Effect::Webhook(WebhookKind::PaymentLate));
+        (State::Closed { .. }, Policy { late, .. }) => {
+            (AnomalyKind::Late, WebhookKind::PaymentLate, late == LatePayment::Refund)
         }
+    };
+    step.order.anomalies.push(Anomaly { kind, payment: payment.clone() });
+    step.effects.push(Effect::Webhook(webhook));
+    if back {
+        refund::give_back(&mut step, &payment, now);
     }
     Ok(step)
 }
@@ -513,37 +570,6 @@ fn finish_closing(mut step: Step, now: UnixMillis) -> Result<Step, Refused> {
         step.effects.push(Effect::Webhook(WebhookKind::OrderClosed));
     }
     Ok(step)
-}
-
-/// The `n`-th number to try for an attempt (from 0) at `channel`: the order number itself where the
-/// gateway's rules allow it and it is the first of an `Order`; else the number with a suffix, as far
-/// as it fits. WeChat: 6-32 characters (gateways.md 1.2); Alipay: `0-9 A-Z a-z _` (4.6).
-/// `None` past 9,999 tries.
-pub fn out_trade_no(key: &OrderKey, channel: Channel, n: u32) -> Option<OutTradeNo> {
-    use super::id::OrderType;
-    let number = key.number.as_str();
-    let allowed = match channel {
-        Channel::Wx => number.len() >= 6,
-        Channel::Ali => !number.contains('-'),
-    };
-    if n == 0 && allowed && key.order_type == OrderType::Order {
-        return OutTradeNo::new(number).ok();
-    }
-    if n > 9_999 {
-        return None;
-    }
-    let tag = match key.order_type {
-        OrderType::Order => 'o',
-        OrderType::Wallet => 'w',
-        OrderType::Appointment => 'p',
-    };
-    let suffix = format!("_{tag}{n:03}");
-    let kept: String = number
-        .chars()
-        .map(|c| if channel == Channel::Ali && c == '-' { '_' } else { c })
-        .take(32 - suffix.len())
-        .collect();
-    OutTradeNo::new(kept + &suffix).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! invariants of money. Never tests through anything but `advance`.
 
 use super::*;
-use crate::domain::id::{MerchantId, OrderNumber, OrderType};
+use crate::domain::id::{MerchantId, OrderNumber, OrderType, RefundNumber};
+use crate::domain::refund::RefundState;
 
 const CREATED: UnixMillis = UnixMillis(1_000_000);
 const EXPIRES: UnixMillis = UnixMillis(2_000_000);
@@ -48,6 +49,7 @@ fn fresh() -> Order {
         version: 1,
         attempts: vec![attempt("wx1"), attempt("ali1")],
         anomalies: vec![],
+        refunds: vec![],
     }
 }
 
@@ -55,9 +57,30 @@ fn code() -> Code {
     Code { content: "code".to_owned(), prepay_id: None }
 }
 
+const POLICY: Policy = Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund };
+
+/// The policy that a phrase ends with, `under hold` or `under accept`; without, money goes back.
+fn policy(phrase: &str) -> (&str, Policy) {
+    match phrase.split_once(" under ") {
+        None => (phrase, POLICY),
+        Some((rest, "hold")) => (rest, Policy { late: LatePayment::Hold, duplicate: DuplicatePayment::Hold }),
+        Some((rest, "accept")) => (rest, Policy { late: LatePayment::Accept, ..POLICY }),
+        Some((_, other)) => panic!("no such policy: {other}"),
+    }
+}
+
 /// The event a phrase of the table stands for, and when it happens.
 fn event(phrase: &str) -> (Event, UnixMillis) {
     let words: Vec<&str> = phrase.split_whitespace().collect();
+    let fen = |text: &str| Fen::new(text.parse().unwrap()).unwrap();
+    let refund = |number: &str, amount: &str, of: Option<&str>| {
+        Event::RefundAsked(RefundWanted {
+            number: RefundNumber::new(number).unwrap(),
+            amount: fen(amount),
+            reason: None,
+            transaction_id: of.map(|id| TransactionId::new(id).unwrap()),
+        })
+    };
     let event = match words.as_slice() {
         ["open", name] | ["open", name, "again"] => Event::Opened(attempt(name)),
         ["open", name, "with", "other", "terms"] => {
@@ -71,12 +94,24 @@ fn event(phrase: &str) -> (Event, UnixMillis) {
             return (Event::CloseAsked { cause: CloseCause::Expired }, EXPIRES.plus(-1));
         }
         ["close", "by", "time"] => Event::CloseAsked { cause: CloseCause::Expired },
-        ["money", name, fen, transaction] => Event::Money(Payment {
+        ["money", name, amount, transaction] => Event::Money(Payment {
             trade: trade(name),
             transaction_id: TransactionId::new(*transaction).unwrap(),
-            fee: Fen::new(fen.parse().unwrap()).unwrap(),
+            fee: fen(amount),
             paid_at: LATER,
         }),
+        ["refund", number, amount] => refund(number, amount, None),
+        ["refund", number, amount, "of", transaction] => refund(number, amount, Some(transaction)),
+        [number, "is", standing] => Event::RefundTold {
+            out_refund_no: OutRefundNo::new(*number).unwrap(),
+            standing: match *standing {
+                "absent" => RefundStanding::Absent,
+                "processing" => RefundStanding::Processing,
+                "failed" => RefundStanding::Failed { code: "NOTENOUGH".to_owned() },
+                "done" => RefundStanding::Succeeded { at: None },
+                other => panic!("no such standing: {other}"),
+            },
+        },
         other => panic!("no such event: {other:?}"),
     };
     (event, LATER)
@@ -89,8 +124,9 @@ fn run(order: &Order, phrases: &str) -> Result<Step, Refused> {
         // "close by time, early" holds the separator; join it back.
         let phrase = if phrase == "early" { continue } else { phrase };
         let phrase = if phrases.contains(", early") { phrases } else { phrase };
+        let (phrase, policy) = policy(phrase);
         let (event, now) = event(phrase);
-        let next = advance(&step.order, event, now)?;
+        let next = advance(&step.order, event, policy, now)?;
         step.effects.extend(next.effects);
         step.order = next.order;
     }
@@ -105,8 +141,14 @@ fn reach(name: &str) -> Order {
         "closing" => "close by merchant",
         "closed" => "close by merchant, closed wx1, closed ali1",
         "closed+late" => "close by merchant, closed wx1, closed ali1, money wx1 100 T1",
+        "closed+late held" => "close by merchant, closed wx1, closed ali1, money wx1 100 T1 under hold",
         "paid" => "money wx1 100 T1",
         "paid+duplicate" => "money wx1 100 T1, money ali1 100 T2",
+        "paid+duplicate held" => "money wx1 100 T1, money ali1 100 T2 under hold",
+        "paid, refund asked" => "money wx1 100 T1, refund A 60",
+        "paid, refund processing" => "money wx1 100 T1, refund A 60, 1_r1 is processing",
+        "paid, refund failed" => "money wx1 100 T1, refund A 60, 1_r1 is failed",
+        "paid, refund done" => "money wx1 100 T1, refund A 60, 1_r1 is done",
         other => panic!("no such state: {other}"),
     };
     run(&fresh(), path).unwrap().order
@@ -123,6 +165,15 @@ fn name_of(order: &Order) -> String {
     for anomaly in &order.anomalies {
         name = name + "+" + anomaly.kind.as_str();
     }
+    for refund in &order.refunds {
+        let state = match refund.state {
+            RefundState::Asked => "asked",
+            RefundState::Processing => "processing",
+            RefundState::Failed { .. } => "failed",
+            RefundState::Succeeded { .. } => "done",
+        };
+        name = format!("{name}, {} {state}", refund.number);
+    }
     name
 }
 
@@ -131,6 +182,7 @@ fn effects_of(step: &Step) -> String {
         Effect::Webhook(kind) => kind.to_string(),
         Effect::Query { trade, .. } => format!("query {}{}", trade.channel, trade.out_trade_no),
         Effect::Close { trade } => format!("close {}{}", trade.channel, trade.out_trade_no),
+        Effect::Refund { out_refund_no } => format!("refund {out_refund_no}"),
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -181,10 +233,10 @@ fn every_short_sequence_keeps_the_invariants() {
         for phrase in alphabet {
             visited += 1;
             let (event, now) = event(phrase);
-            let Ok(step) = advance(&order, event.clone(), now) else { continue };
+            let Ok(step) = advance(&order, event.clone(), POLICY, now) else { continue };
             check(&order, &event, &step);
             // "open wx2" holds the same terms each time, so repeating it is a repetition too.
-            let again = advance(&step.order, event, now).unwrap();
+            let again = advance(&step.order, event, POLICY, now).unwrap();
             assert_eq!(again.order, step.order, "{phrase} repeated changes the order");
             assert!(again.effects.is_empty(), "{phrase} repeated has effects");
             open.push((step.order, depth + 1));
@@ -214,30 +266,4 @@ fn check(before: &Order, event: &Event, step: &Step) {
     let paid = step.effects.iter().filter(|e| **e == Effect::Webhook(WebhookKind::OrderPaid)).count();
     let became_paid = before.payment().is_none() && after.payment().is_some();
     assert_eq!(paid, usize::from(became_paid));
-}
-
-#[test]
-fn trade_numbers_follow_each_gateways_rules() {
-    let key = |order_type, number: &str| OrderKey {
-        merchant: MerchantId::new("m").unwrap(),
-        order_type,
-        number: OrderNumber::new(number).unwrap(),
-    };
-    let longest = "x".repeat(32);
-    let cut = "x".repeat(27) + "_o001";
-    for (order_type, order_number, channel, n, wanted) in [
-        (OrderType::Order, "123456", Channel::Wx, 0, "123456"),
-        (OrderType::Order, "12346", Channel::Wx, 0, "12346_o000"),
-        (OrderType::Order, "1234", Channel::Ali, 0, "1234"),
-        (OrderType::Order, "12-34", Channel::Ali, 0, "12_34_o000"),
-        (OrderType::Order, "12-3456", Channel::Wx, 0, "12-3456"),
-        (OrderType::Wallet, "123456", Channel::Wx, 0, "123456_w000"),
-        (OrderType::Appointment, "123456", Channel::Ali, 2, "123456_p002"),
-        (OrderType::Order, longest.as_str(), Channel::Wx, 1, cut.as_str()),
-    ] {
-        let got = out_trade_no(&key(order_type, order_number), channel, n).unwrap();
-        assert_eq!(got.as_str(), wanted);
-        assert!((4..=32).contains(&got.as_str().len()));
-    }
-    assert_eq!(out_trade_no(&key(OrderType::Order, "1"), Channel::Wx, 10_000), None);
 }

@@ -3,9 +3,10 @@
 
 use serde::Serialize;
 
-use super::id::{Channel, OrderNumber, OrderType, OutTradeNo, Scene, Title, TransactionId};
+use super::id::{Channel, OrderNumber, OrderType, OutTradeNo, RefundNumber, Scene, Title, TransactionId};
 use super::money::Fen;
 use super::order::{AnomalyKind, AttemptState, Order, Payment, State};
+use super::refund::{Refund, RefundState};
 use super::time::rfc3339;
 
 /// The whole order.
@@ -87,10 +88,10 @@ pub struct PaymentSnapshot {
 #[derive(Clone, Debug, Serialize)]
 pub struct RefundSnapshot {
     /// The mall's number of it.
-    pub refund_number: String,
+    pub refund_number: RefundNumber,
     /// In fen.
     pub amount: Fen,
-    /// Where it stands.
+    /// `processing`, `succeeded` or `failed`.
     pub state: &'static str,
 }
 
@@ -105,7 +106,8 @@ pub struct AnomalySnapshot {
     pub transaction_id: TransactionId,
     /// In fen.
     pub fee: Fen,
-    /// Where giving it back stands; `null` until refunds are made.
+    /// Where giving it back stands, as of its newest refund: `processing`, `succeeded`, `failed`; `null`
+    /// while nobody has asked for it.
     pub refund_state: Option<&'static str>,
 }
 
@@ -137,7 +139,7 @@ impl Snapshot {
             created_at: rfc3339(order.created_at),
             expires_at: order.terms.expires_at.map(rfc3339),
             paid_fee: payment.map_or(Fen::ZERO, |payment| payment.fee),
-            refunded_fee: Fen::ZERO,
+            refunded_fee: payment.map_or(Fen::ZERO, |payment| order.refunded(payment)),
             paid_at: payment.map(|payment| rfc3339(payment.paid_at)),
             attempts: order
                 .attempts
@@ -150,7 +152,12 @@ impl Snapshot {
                 })
                 .collect(),
             payments: payment.map(PaymentSnapshot::of).into_iter().collect(),
-            refunds: Vec::new(),
+            refunds: order
+                .refunds
+                .iter()
+                .filter(|refund| payment.is_some_and(|payment| refund.is_of(payment)))
+                .map(RefundSnapshot::of)
+                .collect(),
             private: None,
         }
     }
@@ -169,7 +176,12 @@ impl Private {
                     channel: anomaly.payment.trade.channel,
                     transaction_id: anomaly.payment.transaction_id.clone(),
                     fee: anomaly.payment.fee,
-                    refund_state: None,
+                    refund_state: order
+                        .refunds
+                        .iter()
+                        .rev()
+                        .find(|refund| refund.is_of(&anomaly.payment))
+                        .map(|refund| refund_word(&refund.state)),
                 })
                 .collect(),
         }
@@ -185,6 +197,26 @@ impl PaymentSnapshot {
             fee: payment.fee,
             paid_at: rfc3339(payment.paid_at),
         }
+    }
+}
+
+impl RefundSnapshot {
+    /// As the mall sees it.
+    pub fn of(refund: &Refund) -> Self {
+        Self {
+            refund_number: refund.number.clone(),
+            amount: refund.amount,
+            state: refund_word(&refund.state),
+        }
+    }
+}
+
+/// The state as the mall sees it: whether the gateway has taken it on yet is our business.
+pub const fn refund_word(state: &RefundState) -> &'static str {
+    match state {
+        RefundState::Asked | RefundState::Processing => "processing",
+        RefundState::Failed { .. } => "failed",
+        RefundState::Succeeded { .. } => "succeeded",
     }
 }
 

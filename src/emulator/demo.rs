@@ -21,6 +21,7 @@ use super::{Emulator, EmulatorConfig, bind, credentials, mall_pages};
 use crate::domain::id::{InvalidId, MerchantId, OrderKey, OrderNumber, OrderType, Title};
 use crate::domain::money::Fen;
 use crate::domain::order::Terms;
+use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
 use crate::gateway::keys::{PublicKey, Secret};
 use crate::gateway::wechat_v2::SignType;
 use crate::runtime::clock::Clock;
@@ -28,8 +29,7 @@ use crate::runtime::transport::Allow;
 use crate::server::capability;
 use crate::server::checkout::{Checkout, CheckoutError, Wanted};
 use crate::server::config::{
-    AlipayConfig, Config, DuplicatePayment, GatewaysConfig, LatePayment, MerchantConfig, ServerConfig,
-    StoreConfig, WechatApi, WechatConfig,
+    AlipayConfig, Config, GatewaysConfig, MerchantConfig, ServerConfig, StoreConfig, WechatApi, WechatConfig,
 };
 use crate::server::limits::Limits;
 use crate::server::service;
@@ -143,8 +143,7 @@ fn config(
         embed_origins: Vec::new(),
         anonymous_push_order: true,
         token_check_url: None,
-        late_payment: LatePayment::Refund,
-        duplicate_payment: DuplicatePayment::Refund,
+        policy: Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund },
         wechat: Some(WechatConfig {
             app_id: known.wechat.app_id.clone(),
             app_secret: Some(Secret::new(known.wechat.app_secret.clone())),

@@ -135,7 +135,11 @@ impl Emulator {
         let number = Some(received.call.out_trade_no().to_string());
         match &answer {
             Answer::Refused(refusal) => self.log_refusal(channel, &received.method, number, refusal),
-            Answer::Created(_) | Answer::Trade(_) | Answer::Closed => {
+            Answer::Created(_)
+            | Answer::Trade(_)
+            | Answer::Closed
+            | Answer::Refund(_)
+            | Answer::RefundQuery(_) => {
                 self.inner.log.push(Entry::ok(now, channel, &received.method, number));
             }
         }
@@ -166,6 +170,13 @@ fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
             "{number} was placed before with other parameters, so this is no repetition of it.\n\
              first: {first}\nnow:   {now}"
         ),
+        (Objection::NotPaid, _) => format!("{number} is not paid: there is nothing to give back."),
+        (Objection::RefundTooMuch, _) => format!("More than what is left of the payment of {number}."),
+        (Objection::RefundDiffers, _) => {
+            "A refund of this number was accepted with another amount; a new refund needs a new number."
+                .to_owned()
+        }
+        (Objection::RefundAbsent, _) => format!("{number} has no refund of this number."),
         (Objection::Busy, _) => {
             "The outcome is unknown to the caller: ask again with the same parameters.".to_owned()
         }

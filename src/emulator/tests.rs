@@ -17,7 +17,7 @@ use crate::domain::money::Fen;
 use crate::gateway::alipay::{self, Alipay};
 use crate::gateway::keys::{PublicKey, Secret};
 use crate::gateway::wechat_v2::{self, SignType, WechatV2};
-use crate::gateway::{Ack, Call, Fault, Merchant, Outgoing, Reply, Retry, Stamp, Terms, Trade};
+use crate::gateway::{Ack, Call, Fault, Merchant, Outgoing, Reply, Retry, Stamp, Terms, Told, Trade};
 use crate::runtime::random;
 
 /// An emulator and the two halves of its merchant.
@@ -359,7 +359,7 @@ async fn notices_come_again_on_schedule_until_accepted() {
         assert_eq!(attempts[waits.len()]["accepted"], json!(true));
         for body in heard {
             let notice = merchant(&world, scene).decode_notice(&as_notice(body), START).unwrap();
-            let Trade::Paid(paid) = &notice.get().trade else { panic!("not paid") };
+            let Told::Trade(Trade::Paid(paid)) = &notice.get().told else { panic!("not paid") };
             assert_eq!((paid.total.get(), paid.out_trade_no.as_str()), (42, "N00001"));
         }
     }
@@ -406,8 +406,8 @@ async fn faults_bend_notices() {
             let copies = format!("{} copies", heard.len());
             let seen =
                 match heard.into_iter().next().map(|body| merchant.decode_notice(&as_notice(body), START)) {
-                    Some(Ok(notice)) => match &notice.get().trade {
-                        Trade::Paid(paid) => format!("{} {copies}", paid.total.get()),
+                    Some(Ok(notice)) => match &notice.get().told {
+                        Told::Trade(Trade::Paid(paid)) => format!("{} {copies}", paid.total.get()),
                         other => format!("{other:?}"),
                     },
                     Some(Err(fault)) => format!("{fault:?}, not trusted"),

@@ -276,6 +276,7 @@ impl Book {
                     )
                 }
             },
+            (Call::Refund { .. } | Call::RefundQuery { .. }, _, _) => Decision::No(Objection::RefundAbsent),
             (Call::Query { .. } | Call::Close { .. }, _, None) => Decision::No(Objection::Absent),
             (Call::Query { .. }, _, Some(trade)) => {
                 let standing = Standing { state: trade.state_at(now), ..trade.standing() };

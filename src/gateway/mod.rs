@@ -14,9 +14,10 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{Channel, OutTradeNo, Scene, TransactionId, UnixMillis};
+use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
+use crate::domain::refund::RefundStanding;
 
 /// The time and the nonce of one message, drawn by the caller.
 #[derive(Clone, Debug)]
@@ -47,6 +48,20 @@ pub enum Call {
         /// Our number.
         out_trade_no: OutTradeNo,
     },
+    /// Give money of a paid trade back. Repeating it unchanged is safe: it is done once.
+    Refund {
+        /// Our number of the trade.
+        out_trade_no: OutTradeNo,
+        /// What and how much.
+        refund: RefundTerms,
+    },
+    /// Ask how a refund stands.
+    RefundQuery {
+        /// Our number of the trade.
+        out_trade_no: OutTradeNo,
+        /// Our number of the refund.
+        out_refund_no: OutRefundNo,
+    },
 }
 
 impl Call {
@@ -55,7 +70,9 @@ impl Call {
         match self {
             Self::Create { out_trade_no, .. }
             | Self::Query { out_trade_no }
-            | Self::Close { out_trade_no } => out_trade_no,
+            | Self::Close { out_trade_no }
+            | Self::Refund { out_trade_no, .. }
+            | Self::RefundQuery { out_trade_no, .. } => out_trade_no,
         }
     }
 }
@@ -77,6 +94,21 @@ pub struct Terms {
     pub client_ip: String,
 }
 
+/// A refund, as the gateway will see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundTerms {
+    /// Our number of it.
+    pub out_refund_no: OutRefundNo,
+    /// What the trade was paid with, in all.
+    pub total: Fen,
+    /// What goes back.
+    pub amount: Fen,
+    /// For the shopper, already cleaned for this gateway.
+    pub reason: Option<String>,
+    /// Where WeChat says that it is done (absolute, no query); Alipay says it with the trade's notices.
+    pub notify_url: String,
+}
+
 /// How a call leaves: as a request, or, for Alipay's app string, without one.
 #[derive(Debug)]
 pub enum Outgoing {
@@ -95,6 +127,8 @@ pub enum Reply {
     Trade(Trade),
     /// To `Close`: closed now or before.
     Closed,
+    /// To `Refund` and `RefundQuery`.
+    Refund(RefundStanding),
 }
 
 /// How a trade stands, by the gateway's word.
@@ -148,7 +182,20 @@ pub struct Notice {
     /// The gateway's id of this delivery, audit data only.
     pub delivery_id: Option<String>,
     /// What it says.
-    pub trade: Trade,
+    pub told: Told,
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// How the trade stands.
+    Trade(Trade),
+    /// Something happened to a refund. Never booked as such, for WeChat's v2 notice has no signature:
+    /// the refund is asked for at once (gateways.md 5, pitfall 3).
+    Refund {
+        /// Our number of the refund.
+        out_refund_no: OutRefundNo,
+    },
 }
 
 /// What is wrong with bytes from the other side, sorted by what must be done about it.
@@ -263,6 +310,10 @@ pub enum Answer {
     Trade(Standing),
     /// To `Close`.
     Closed,
+    /// To `Refund`: taken on, now or before.
+    Refund(GatewayRefund),
+    /// To `RefundQuery`; `None` where the protocol answers yes about a refund that it does not know (Alipay).
+    RefundQuery(Option<GatewayRefund>),
     /// No, in the gateway's own code and words.
     Refused(Refusal),
 }
@@ -279,6 +330,14 @@ pub enum Objection {
     Closed,
     /// The number is in use with other parameters ([`Received::fingerprint`] differs).
     OtherTerms,
+    /// There is no money to give back.
+    NotPaid,
+    /// More than what is left of the payment.
+    RefundTooMuch,
+    /// The refund's number is in use with another amount.
+    RefundDiffers,
+    /// No such refund.
+    RefundAbsent,
     /// The gateway itself is in trouble; the outcome is unknown.
     Busy,
 }
@@ -320,6 +379,52 @@ pub enum TradeState {
     #[serde(rename = "SUCCESS")]
     Success,
     /// Closed unpaid.
+    #[serde(rename = "CLOSED")]
+    Closed,
+}
+
+/// A refund as the gateway itself knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRefund {
+    /// The merchant's number of the trade.
+    pub out_trade_no: OutTradeNo,
+    /// The gateway's number of the trade.
+    pub transaction_id: TransactionId,
+    /// The merchant's number of the refund.
+    pub out_refund_no: OutRefundNo,
+    /// The gateway's number of the refund.
+    pub refund_id: String,
+    /// What the trade was paid with.
+    pub total: Fen,
+    /// What goes back.
+    pub amount: Fen,
+    /// What went back of the trade so far, this refund included.
+    pub refunded_total: Fen,
+    /// The payer: openid or buyer id.
+    pub payer: Option<String>,
+    /// For the shopper.
+    pub reason: Option<String>,
+    /// When it was accepted, by the gateway's clock.
+    pub asked_at: UnixMillis,
+    /// When it was done.
+    pub done_at: Option<UnixMillis>,
+    /// Where it stands.
+    pub state: GatewayRefundState,
+    /// Whether this call repeats an accepted one (Alipay answers `fund_change` N then).
+    #[serde(default)]
+    pub repeated: bool,
+}
+
+/// Where a refund stands at the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GatewayRefundState {
+    /// Accepted.
+    #[serde(rename = "PROCESSING")]
+    Processing,
+    /// Done.
+    #[serde(rename = "SUCCESS")]
+    Success,
+    /// Will not be done.
     #[serde(rename = "CLOSED")]
     Closed,
 }

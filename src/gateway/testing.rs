@@ -8,7 +8,7 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use super::keys::PrivateKey;
-use super::{Stamp, Standing, Terms, TradeState};
+use super::{Stamp, Standing, Terms, Told, Trade, TradeState};
 use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 
@@ -29,6 +29,14 @@ pub(super) fn app_key() -> PrivateKey {
 pub(super) fn alipay_key() -> PrivateKey {
     static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::read(ALIPAY_KEY).unwrap());
     KEY.clone()
+}
+
+/// The trade that a notice tells of.
+pub(super) fn of_trade(told: Told) -> Trade {
+    match told {
+        Told::Trade(trade) => trade,
+        Told::Refund { .. } => panic!("a refund: {told:?}"),
+    }
 }
 
 /// One line of the table.

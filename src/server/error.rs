@@ -144,6 +144,24 @@ catalogue! {
     /// The merchant does not have this gateway.
     ChannelNotConfigured = 3005 "channel_not_configured" BAD_REQUEST,
         "商户没有开通 {detail}", "The merchant does not have {detail}";
+    /// Nothing paid the order, so there is nothing to give back.
+    OrderNotPaid = 3006 "order_not_paid" CONFLICT,
+        "订单尚未支付", "The order is not paid";
+    /// The order has no money with this transaction id.
+    PaymentNotFound = 3007 "payment_not_found" NOT_FOUND,
+        "订单没有这笔付款", "The order has no such payment";
+    /// The refund number is taken by a refund with other content.
+    RefundDifferent = 3008 "refund_different" CONFLICT,
+        "退款单号已存在，且内容不同", "A refund of this number exists with other content";
+    /// More than what is left of the payment.
+    RefundTooMuch = 3009 "refund_too_much" CONFLICT,
+        "退款金额超过可退金额", "The refund is more than what is left of the payment";
+    /// The gateways make fifty refunds of one payment and no more.
+    TooManyRefunds = 3010 "too_many_refunds" CONFLICT,
+        "该笔付款的退款次数已达上限", "The payment has as many refunds as the gateways make";
+    /// The order has no refund of this number.
+    RefundNotFound = 3011 "refund_not_found" NOT_FOUND,
+        "没有这笔退款", "There is no such refund";
 
     /// Too many calls.
     RateLimited = 4001 "rate_limited" TOO_MANY_REQUESTS,
@@ -191,6 +209,11 @@ impl From<CheckoutError> for ApiError {
             CheckoutError::AlreadyPaid => Self::new(Kind::OrderPaid),
             CheckoutError::AlreadyClosed => Self::new(Kind::OrderClosed),
             CheckoutError::Different(field) => Self::different(field),
+            CheckoutError::NotPaid => Self::new(Kind::OrderNotPaid),
+            CheckoutError::NoSuchPayment => Self::new(Kind::PaymentNotFound),
+            CheckoutError::OtherRefund => Self::new(Kind::RefundDifferent),
+            CheckoutError::RefundTooMuch => Self::new(Kind::RefundTooMuch),
+            CheckoutError::TooManyRefunds => Self::new(Kind::TooManyRefunds),
             CheckoutError::NotConfigured(channel) => {
                 Self::new(Kind::ChannelNotConfigured).with(channel.as_str())
             }

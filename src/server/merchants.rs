@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::capability;
 use super::config::{GatewaysConfig, MerchantConfig};
+use super::store::Policies;
 use crate::domain::id::{Channel, MerchantId};
 use crate::gateway::alipay::{self, Alipay};
 use crate::gateway::wechat_v2::{self, WechatV2};
@@ -32,6 +33,7 @@ pub struct Member {
 #[derive(Default)]
 pub struct Merchants {
     members: BTreeMap<MerchantId, Arc<Member>>,
+    policies: Policies,
 }
 
 impl Member {
@@ -153,6 +155,11 @@ impl Merchants {
         })
     }
 
+    /// What each merchant wants done with money that pays nothing.
+    pub fn policies(&self) -> Policies {
+        self.policies.clone()
+    }
+
     /// Every merchant, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.values()
@@ -162,7 +169,10 @@ impl Merchants {
 impl FromIterator<Member> for Merchants {
     fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
         let named = |member: Member| (member.config.id.clone(), Arc::new(member));
-        Self { members: members.into_iter().map(named).collect() }
+        let members: BTreeMap<_, _> = members.into_iter().map(named).collect();
+        let policy = |(id, member): (&MerchantId, &Arc<Member>)| (id.clone(), member.config.policy);
+        let policies = Policies::new(members.iter().map(policy));
+        Self { members, policies }
     }
 }
 

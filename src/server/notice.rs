@@ -12,12 +12,14 @@ use super::checkout::{Checkout, CheckoutError, event_of};
 use super::json::read_body;
 use super::limits::Limits;
 use super::merchants::Member;
-use super::store::{Find, InboxRow, Verdict};
+use super::store::{Change, InboxRow, Settle, Verdict};
 use crate::domain::id::{Channel, TradeId};
-use crate::gateway::{self, Ack, Fault, Notice, Verified, alipay, wechat_v2};
+use crate::gateway::{self, Ack, Fault, Notice, Told, Verified, alipay, wechat_v2};
 
 /// Bytes that are kept of a notice that is not trusted; real ones are shorter.
 const UNTRUSTED_RAW: usize = 4096;
+/// Bytes that are kept of a notice's headers; WeChat's v3 signature needs about 600.
+const HEADERS: usize = 4096;
 /// Bytes that are said of one: what it says of itself is part of that.
 const UNTRUSTED_NOTE: usize = 512;
 
@@ -70,11 +72,11 @@ async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: 
         Err((verdict, fault)) => {
             let fault = gateway::truncate_bytes(&fault.to_string(), UNTRUSTED_NOTE).to_owned();
             tracing::warn!(%channel, %fault, "a notice was not trusted");
-            record(checkout, channel, notice.body(), verdict, fault).await;
+            record(checkout, channel, notice, verdict, fault).await;
             return Ack::Failed;
         }
     };
-    match apply(checkout, channel, &member, verified, notice.body()).await {
+    match apply(checkout, channel, &member, verified, notice).await {
         Ok(ack) => ack,
         Err(error) => {
             tracing::error!(%channel, %error, "a trusted notice could not be applied");
@@ -112,39 +114,58 @@ async fn apply(
     channel: Channel,
     member: &Member,
     verified: Verified<Notice>,
-    raw: &Bytes,
+    notice: &Request<Bytes>,
 ) -> Result<Ack, CheckoutError> {
-    let Notice { out_trade_no, delivery_id, trade } = verified.into_inner();
-    let row = InboxRow {
-        channel,
-        merchant: Some(member.config.id.clone()),
-        verdict: Verdict::Applied,
-        out_trade_no: Some(out_trade_no.clone()),
-        delivery_id,
-        note: None,
-        raw: raw.to_vec(),
+    let Notice { out_trade_no, delivery_id, told } = verified.into_inner();
+    let trade = TradeId { channel, out_trade_no: out_trade_no.clone() };
+    let change = match told {
+        Told::Trade(standing) => event_of(&trade, &standing).map_or(Change::Nothing, Change::Event),
+        Told::Refund { out_refund_no } => Change::RefundMoved(out_refund_no),
     };
-    let account = member.gateway(channel).map(|half| half.account().to_owned()).unwrap_or_default();
-    let trade_id = TradeId { channel, out_trade_no };
-    let by = Find::Trade { account, trade: trade_id.clone() };
-    let Some(order) = checkout.find(by).await? else {
-        tracing::error!(trade = %trade_id, "a trusted notice names a trade that is not ours");
-        let row = InboxRow { verdict: Verdict::Unmatched, ..row };
-        checkout.record_notice(row).await?;
-        return Ok(Ack::Failed);
+    let told = Settle {
+        account: member.gateway(channel).map(|half| half.account().to_owned()).unwrap_or_default(),
+        trade: trade.clone(),
+        change,
+        notice: InboxRow {
+            channel,
+            merchant: Some(member.config.id.clone()),
+            verdict: Verdict::Applied,
+            out_trade_no: Some(out_trade_no),
+            delivery_id,
+            note: None,
+            headers: headers(notice),
+            raw: notice.body().to_vec(),
+        },
     };
-    // Merchants may share an account: the row is its order's.
-    let row = InboxRow { merchant: Some(order.key.merchant.clone()), ..row };
-    match event_of(&trade_id, &trade) {
-        // Refused by name: it contradicts what is settled, is recorded, and will not be otherwise later.
-        Some(event) => drop(checkout.apply(order.id, event, Some(row)).await?),
-        None => checkout.record_notice(row).await?,
+    // What the order refuses by name contradicts what is settled, is recorded, and will not be otherwise
+    // later: the gateway need not come again.
+    if checkout.settle(told).await? {
+        return Ok(Ack::Accepted);
     }
-    Ok(Ack::Accepted)
+    tracing::error!(%trade, "a trusted notice names nothing of ours");
+    Ok(Ack::Failed)
+}
+
+/// The headers as they came, one a line: a signature may stand in them.
+fn headers(notice: &Request<Bytes>) -> String {
+    let mut text = String::new();
+    for (name, value) in notice.headers() {
+        text.push_str(name.as_str());
+        text.push_str(": ");
+        text.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        text.push('\n');
+    }
+    gateway::truncate_bytes(&text, HEADERS).to_owned()
 }
 
 /// Anybody may send these, so what is kept of each has an end.
-async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Verdict, note: String) {
+async fn record(
+    checkout: &Checkout,
+    channel: Channel,
+    notice: &Request<Bytes>,
+    verdict: Verdict,
+    note: String,
+) {
     let row = InboxRow {
         channel,
         merchant: None,
@@ -152,7 +173,8 @@ async fn record(checkout: &Checkout, channel: Channel, raw: &Bytes, verdict: Ver
         out_trade_no: None,
         delivery_id: None,
         note: Some(note),
-        raw: raw.iter().copied().take(UNTRUSTED_RAW).collect(),
+        headers: headers(notice),
+        raw: notice.body().iter().copied().take(UNTRUSTED_RAW).collect(),
     };
     if let Err(error) = checkout.record_notice(row).await {
         tracing::error!(%error, "an untrusted notice was not recorded");

@@ -51,6 +51,7 @@ pub fn service(app: App) -> Router {
         .merge(api::routes(&app))
         // The gateways.
         .route("/rest/pub/wx/pay_notify", post(notice::wx))
+        .route("/rest/pub/wx/refund_notify", post(notice::wx))
         .route("/rest/pub/ali/pay_notify", post(notice::ali))
         // Shoppers.
         .merge(pages::routes(&app))

@@ -11,5 +11,6 @@
 mod attack;
 mod cli;
 mod flows;
+mod schema;
 mod store;
 mod world;

@@ -4,15 +4,18 @@
 use std::sync::Arc;
 
 use shouyin::domain::id::{
-    Channel, MerchantId, OrderKey, OrderNumber, OrderType, Scene, Title, TradeId, TransactionId, UnixMillis,
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, RefundNumber, Scene, Title, TradeId,
+    TransactionId, UnixMillis,
 };
 use shouyin::domain::money::Fen;
 use shouyin::domain::order::{
     AnomalyKind, CloseCause, Code, Event, Order, OrderId, Payment, Refused, State, Terms,
 };
+use shouyin::domain::refund::{DuplicatePayment, LatePayment, Policy, RefundStanding, RefundWanted};
 use shouyin::server::store::sqlite::SqliteStore;
 use shouyin::server::store::{
-    Find, InboxRow, NewAttempt, NewOrder, Store, StoreError, TaskKind, TaskOutcome, Verdict,
+    Change, Find, InboxRow, NewAttempt, NewOrder, Policies, Settle, Store, StoreError, TaskKind, TaskOutcome,
+    Verdict,
 };
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -68,16 +71,32 @@ fn notice(trade: &TradeId) -> InboxRow {
         out_trade_no: Some(trade.out_trade_no.clone()),
         delivery_id: None,
         note: None,
+        headers: String::new(),
         raw: b"<xml/>".to_vec(),
     }
 }
 
+fn told(trade: &TradeId, transaction: &str) -> Settle {
+    Settle {
+        account: "app:mch".to_owned(),
+        trade: trade.clone(),
+        change: Change::Event(money(trade, transaction, 100)),
+        notice: notice(trade),
+    }
+}
+
+/// Money that pays nothing goes back.
+fn policies() -> Policies {
+    let policy = Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund };
+    Policies::new([(MerchantId::new("mall").unwrap(), policy)])
+}
+
 async fn pushed(store: &dyn Store, number: &str, scene: Scene) -> (Order, TradeId) {
     let (order, _) = store.create_order(new_order(number), NOW).await.unwrap();
-    let opened = store.open_attempt(order.id, wanted(scene), NOW).await.unwrap().unwrap();
+    let opened = store.open_attempt(order.id, wanted(scene), policies(), NOW).await.unwrap().unwrap();
     let code = Code { content: "code".to_owned(), prepay_id: Some("p".to_owned()) };
     let ready = Event::Ready { trade: opened.trade.clone(), code };
-    let order = store.apply(order.id, ready, None, NOW).await.unwrap().order;
+    let order = store.apply(order.id, ready, policies(), NOW).await.unwrap().order;
     (order, opened.trade)
 }
 
@@ -109,16 +128,17 @@ async fn numbers_clash_only_into_the_next_suffix() {
     let store = SqliteStore::in_memory().unwrap();
     let (first, number) = pushed(&store, "123456", Scene::Native).await;
     assert_eq!(number.out_trade_no.as_str(), "123456");
-    let again = store.open_attempt(first.id, wanted(Scene::Native), NOW).await.unwrap().unwrap();
+    let again = store.open_attempt(first.id, wanted(Scene::Native), policies(), NOW).await.unwrap().unwrap();
     assert_eq!(again.trade, number, "a live attempt is used again");
     let mut other = new_order("123456");
     other.key.merchant = MerchantId::new("other-mall").unwrap();
     (other.token_hash[31], other.page_hash[31]) = (2, 3);
     let (other, _) = store.create_order(other, NOW).await.unwrap();
-    let opened = store.open_attempt(other.id, wanted(Scene::Native), NOW).await.unwrap().unwrap();
+    let opened = store.open_attempt(other.id, wanted(Scene::Native), policies(), NOW).await.unwrap().unwrap();
     assert_eq!(opened.trade.out_trade_no.as_str(), "123456_o001", "the same account under two merchants");
     let late = NOW.plus(45_000);
-    let renewed = store.open_attempt(first.id, wanted(Scene::Native), late).await.unwrap().unwrap();
+    let renewed =
+        store.open_attempt(first.id, wanted(Scene::Native), policies(), late).await.unwrap().unwrap();
     assert_eq!(renewed.trade.out_trade_no.as_str(), "123456_o002", "an old code makes room for the next");
 }
 
@@ -131,12 +151,10 @@ async fn sixty_four_parallel_notices_settle_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let (store, number) = (store.clone(), number.clone());
-        tasks.spawn(async move {
-            store.apply(order.id, money(&number, "T1", 100), Some(notice(&number)), NOW).await
-        });
+        tasks.spawn(async move { store.settle(told(&number, "T1"), policies(), NOW).await });
     }
-    while let Some(applied) = tasks.join_next().await {
-        assert_eq!(applied.unwrap().unwrap().outcome, Ok(()));
+    while let Some(settled) = tasks.join_next().await {
+        assert_eq!(settled.unwrap().unwrap().unwrap().outcome, Ok(()));
     }
     let merchant = MerchantId::new("mall").unwrap();
     let events = store.events(merchant.clone(), 0, 100).await.unwrap();
@@ -161,7 +179,7 @@ async fn money_of_the_wrong_kind_is_recorded_once_and_told() {
     let (_, ali) = pushed(&store, "123456", Scene::QrCode).await;
     for _ in 0..3 {
         for event in [money(&wx, "T1", 99), money(&wx, "T1", 100), money(&ali, "T2", 100)] {
-            store.apply(order.id, event, None, NOW).await.unwrap();
+            store.apply(order.id, event, policies(), NOW).await.unwrap();
         }
     }
     let order = store.find(Find::Id(order.id)).await.unwrap().unwrap();
@@ -183,13 +201,13 @@ async fn a_refused_event_changes_nothing_and_its_batch_stands() {
     let (order, number) = pushed(&store, "123456", Scene::Native).await;
     let unknown: TradeId = "ali:123456".parse().unwrap();
     let before = store.find(Find::Id(order.id)).await.unwrap();
-    let applied = store.apply(order.id, money(&unknown, "T", 100), None, NOW).await.unwrap();
+    let applied = store.apply(order.id, money(&unknown, "T", 100), policies(), NOW).await.unwrap();
     assert_eq!(applied.outcome, Err(Refused::UnknownAttempt));
     assert_eq!(store.find(Find::Id(order.id)).await.unwrap(), before);
     let close = Event::CloseAsked { cause: CloseCause::Merchant };
     let (good, bad, good_too) = tokio::join!(
-        store.apply(order.id, money(&number, "T1", 100), None, NOW),
-        store.apply(OrderId(999), close, None, NOW),
+        store.apply(order.id, money(&number, "T1", 100), policies(), NOW),
+        store.apply(OrderId(999), close, policies(), NOW),
         store.create_order(new_order("654321"), NOW),
     );
     assert!(matches!(good.unwrap().order.state, State::Paid { .. }));
@@ -201,7 +219,7 @@ async fn a_refused_event_changes_nothing_and_its_batch_stands() {
 async fn tasks_are_leased_fenced_and_resumed() {
     let store = SqliteStore::in_memory().unwrap();
     let (order, number) = pushed(&store, "123456", Scene::Native).await;
-    store.apply(order.id, money(&number, "T1", 100), None, NOW).await.unwrap();
+    store.apply(order.id, money(&number, "T1", 100), policies(), NOW).await.unwrap();
     let claimed = store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap();
     assert_eq!(claimed.iter().map(|task| task.kind).collect::<Vec<_>>(), [TaskKind::Webhook]);
     assert!(store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap().is_empty(), "leased to somebody");
@@ -231,7 +249,7 @@ async fn webhooks_and_gateways_have_places_of_their_own() {
     let store = SqliteStore::in_memory().unwrap();
     for number in ["123456", "123457", "123458"] {
         let (order, trade) = pushed(&store, number, Scene::Native).await;
-        store.apply(order.id, money(&trade, number, 100), None, NOW).await.unwrap();
+        store.apply(order.id, money(&trade, number, 100), policies(), NOW).await.unwrap();
     }
     let now = NOW.plus(120_000);
     let kinds = async |webhooks, others| {
@@ -244,4 +262,74 @@ async fn webhooks_and_gateways_have_places_of_their_own() {
     assert_eq!(kinds(1, 1).await, (1, 1));
     let (webhooks, others) = kinds(10, 10).await;
     assert!(webhooks == 1 && others >= 1, "{webhooks} {others}");
+}
+
+#[tokio::test]
+async fn a_transaction_counts_for_one_order_only() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (_, first) = pushed(&store, "123456", Scene::Native).await;
+    let (other, second) = pushed(&store, "654321", Scene::Native).await;
+    assert!(store.settle(told(&first, "T1"), policies(), NOW).await.unwrap().is_some());
+    let strange = store.settle(told(&second, "T1"), policies(), NOW).await.unwrap();
+    assert!(strange.is_none(), "the gateway took T1 once and cannot have taken it twice");
+    let other = store.find(Find::Id(other.id)).await.unwrap().unwrap();
+    assert_eq!((&other.state, other.version), (&State::Pending, 1));
+    assert!(store.settle(told(&second, "T2"), policies(), NOW).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn refunds_are_kept_and_never_more_than_was_paid() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    let (_, ali) = pushed(&store, "123456", Scene::QrCode).await;
+    let asked = |number: &str, amount| {
+        Event::RefundAsked(RefundWanted {
+            number: RefundNumber::new(number).unwrap(),
+            amount: Fen::new(amount).unwrap(),
+            reason: Some("退货".to_owned()),
+            transaction_id: None,
+        })
+    };
+    let done = |number: &str| Event::RefundTold {
+        out_refund_no: OutRefundNo::new(number).unwrap(),
+        standing: RefundStanding::Succeeded { at: Some(NOW.plus(7)) },
+    };
+    let mut refused = Vec::new();
+    for event in [
+        money(&wx, "T1", 100),
+        asked("A", 60),
+        asked("B", 41),
+        money(&ali, "T2", 100),
+        done("123456_r1"),
+        done("123456_r2"),
+        asked("C", 40),
+        asked("D", 1),
+    ] {
+        let applied = store.apply(order.id, event, policies(), NOW).await.unwrap();
+        refused.extend(applied.outcome.err());
+        assert_eq!(store.find(Find::Id(order.id)).await.unwrap().unwrap(), applied.order, "as saved");
+    }
+    assert_eq!(refused, [Refused::RefundTooMuch; 2]);
+    let events = store.events(MerchantId::new("mall").unwrap(), 0, 100).await.unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["order.paid", "payment.duplicate", "refund.succeeded", "refund.succeeded"]);
+    let last: serde_json::Value = serde_json::from_slice(&events[3].body).unwrap();
+    assert_eq!(last["data"]["refunded_fee"], 60);
+    assert_eq!(
+        last["data"]["refunds"],
+        serde_json::json!([
+            { "refund_number": "A", "amount": 60, "state": "succeeded" },
+        ])
+    );
+    assert_eq!(last["data"]["anomalies"][0]["refund_state"], "succeeded");
+    let due = store.claim_tasks(NOW, 1, 10, 10).await.unwrap();
+    let refunds: Vec<_> = due.iter().filter(|task| task.kind == TaskKind::Refund).collect();
+    assert_eq!(refunds.len(), 3, "each has a task: {due:?}");
+    // A notice about one makes it due at once, and is kept.
+    let moved =
+        Settle { change: Change::RefundMoved(OutRefundNo::new("123456_r3").unwrap()), ..told(&wx, "T1") };
+    assert!(store.settle(moved, policies(), NOW).await.unwrap().is_some());
+    let unknown =
+        Settle { change: Change::RefundMoved(OutRefundNo::new("123456_r9").unwrap()), ..told(&wx, "T1") };
+    assert!(store.settle(unknown, policies(), NOW).await.unwrap().is_none());
 }

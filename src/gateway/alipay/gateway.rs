@@ -184,12 +184,14 @@ impl Counterpart for AlipayGateway {
     fn refuse(&self, received: &Received, objection: Objection) -> Refusal {
         let creating = matches!(received.call, Call::Create { .. });
         let code = match objection {
-            Objection::Absent => "ACQ.TRADE_NOT_EXIST",
+            Objection::Absent | Objection::RefundAbsent => "ACQ.TRADE_NOT_EXIST",
             Objection::Paid if creating => "ACQ.TRADE_HAS_SUCCESS",
             Objection::Closed if creating => "ACQ.TRADE_HAS_CLOSE",
             // Only a waiting trade can be closed (gateways.md 4.9).
-            Objection::Paid | Objection::Closed => "ACQ.TRADE_STATUS_ERROR",
+            Objection::Paid | Objection::Closed | Objection::NotPaid => "ACQ.TRADE_STATUS_ERROR",
             Objection::OtherTerms => "ACQ.CONTEXT_INCONSISTENT",
+            Objection::RefundTooMuch => "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL",
+            Objection::RefundDiffers => "ACQ.DISCORDANT_REPEAT_REQUEST",
             Objection::Busy => "ACQ.SYSTEM_ERROR",
         };
         let why = format!("{} on {}: {objection:?}", received.method, received.call.out_trade_no());
@@ -205,7 +207,7 @@ impl Counterpart for AlipayGateway {
         add("msg", "Success");
         match answered {
             Answer::Created(code) => add("qr_code", &code.content),
-            Answer::Closed => {}
+            Answer::Closed | Answer::Refund(_) | Answer::RefundQuery(_) => {}
             Answer::Trade(trade) => {
                 let Some(trade_no) = &trade.transaction_id else {
                     // Nobody scanned it: to Alipay there is no trade yet (gateways.md 4.4, 4.9).

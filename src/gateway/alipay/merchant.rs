@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 
 use super::super::keys::{PrivateKey, PublicKey};
 use super::super::{
-    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Trade, Verified, answer,
-    post,
+    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Told, Trade, Verified,
+    answer, post,
 };
 use super::{Empties, Params, canonical, clip, first_chars, get, need, put, read_form, sign, write_form};
 use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
@@ -159,6 +159,9 @@ impl Merchant for Alipay {
             },
             Call::Query { out_trade_no } => (QUERY, number(out_trade_no), None),
             Call::Close { out_trade_no } => (CLOSE, number(out_trade_no), None),
+            Call::Refund { .. } | Call::RefundQuery { .. } => {
+                return Err(Fault::Malformed("refunds are not spoken yet".to_owned()));
+            }
         };
         let mut params = self.signed(method, &biz_content, notify_url, stamp);
         // The charset must stand in the query, for it decides how the body is read (gateways.md 4.1).
@@ -177,6 +180,8 @@ impl Merchant for Alipay {
             Call::Create { .. } => PRECREATE,
             Call::Query { .. } => QUERY,
             Call::Close { .. } => CLOSE,
+            Call::Refund { .. } => "alipay.trade.refund",
+            Call::RefundQuery { .. } => "alipay.trade.fastpay.refund.query",
         };
         let envelope: Envelope<'_> = serde_json::from_slice(reply.body())
             .map_err(|error| Fault::Malformed(format!("not the answer's JSON: {error}")))?;
@@ -194,6 +199,9 @@ impl Merchant for Alipay {
             }
             Call::Query { .. } => queried(&node).map(Reply::Trade),
             Call::Close { .. } => Ok(Reply::Closed),
+            Call::Refund { .. } | Call::RefundQuery { .. } => {
+                Err(Fault::Malformed("refunds are not spoken yet".to_owned()))
+            }
         }
     }
 
@@ -211,7 +219,7 @@ impl Merchant for Alipay {
         let out_trade_no =
             OutTradeNo::new(need(&params, "out_trade_no")?).map_err(|_| wrong("out_trade_no"))?;
         let delivery_id = get(&params, "notify_id").map(clip);
-        Ok(Verified(Notice { out_trade_no, delivery_id, trade: told(&params)? }))
+        Ok(Verified(Notice { out_trade_no, delivery_id, told: Told::Trade(told(&params)?) }))
     }
 }
 

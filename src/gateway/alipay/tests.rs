@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::testing::{
-    NODE, NOW, NUMBER, PYTHON, Row, alipay_key, app_key, captured, number, paid_trade, reply, request, rows,
-    stamp, terms, vectors,
+    NODE, NOW, NUMBER, PYTHON, Row, alipay_key, app_key, captured, number, of_trade, paid_trade, reply,
+    request, rows, stamp, terms, vectors,
 };
 use super::super::{
     Ack, Answer, Call, Counterpart, Merchant, Notice, Objection, Outgoing, Paid, Received, Reply, Retry,
-    Standing, Terms, Trade, TradeState,
+    Standing, Terms, Told, Trade, TradeState,
 };
 use super::*;
 use crate::domain::id::TransactionId;
@@ -136,7 +136,7 @@ fn notices_by_others_are_taken() {
         let notice = merchant().decode_notice(&request(body), NOW).unwrap().into_inner();
         assert_eq!(notice.out_trade_no.as_str(), "T20260601_1");
         assert_eq!(notice.delivery_id.as_deref(), Some("4a91b7a78a503640467525113fb7d8bg8e"));
-        let word = match notice.trade {
+        let word = match of_trade(notice.told) {
             Trade::Paid(paid) => {
                 assert_eq!(paid.total.get(), 1110);
                 assert_eq!(paid.transaction_id.as_str(), "2026060121001004600200001234");
@@ -344,11 +344,11 @@ fn a_notice_there_and_back() {
     assert!(read_form(sent.body()).unwrap().values().all(|value| !value.is_empty()));
     let read = merchant().decode_notice(&sent, NOW).unwrap().into_inner();
     let delivery_id = Some("n1".to_owned());
-    assert_eq!(read, Notice { out_trade_no: number(), delivery_id, trade: paid() });
+    assert_eq!(read, Notice { out_trade_no: number(), delivery_id, told: Told::Trade(paid()) });
     for (state, expected) in [(TradeState::NotPay, Trade::Waiting), (TradeState::Closed, Trade::Closed)] {
         let trade = Standing { state, paid_at: None, ..trade.clone() };
         let sent = gateway().encode_notice(&trade, "http://127.0.0.1/n", "n2", &stamp());
-        assert_eq!(merchant().decode_notice(&sent, NOW).unwrap().get().trade, expected);
+        assert_eq!(merchant().decode_notice(&sent, NOW).unwrap().get().told, Told::Trade(expected));
     }
     // One name twice: two readers could see two amounts.
     let twice = [sent.body().as_ref(), b"&total_amount=11.10"].concat();

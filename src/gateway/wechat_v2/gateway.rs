@@ -153,6 +153,9 @@ impl Counterpart for WechatV2Gateway {
             (Objection::Paid, _) => ("ORDERPAID", "该订单已支付"),
             (Objection::Closed, _) => ("ORDERCLOSED", "该订单已关闭"),
             (Objection::OtherTerms, _) => ("INVALID_REQUEST", "201 商户订单号重复"),
+            (Objection::NotPaid, _) => ("TRADE_STATE_ERROR", "订单状态错误"),
+            (Objection::RefundTooMuch | Objection::RefundDiffers, _) => ("PARAM_ERROR", "退款金额错误"),
+            (Objection::RefundAbsent, _) => ("REFUNDNOTEXIST", "退款单查询失败"),
             (Objection::Busy, _) => ("SYSTEMERROR", "系统错误"),
         };
         let explanation = format!("{} on {}: {objection:?}", received.method, received.call.out_trade_no());
@@ -170,6 +173,7 @@ impl Counterpart for WechatV2Gateway {
                 put(&mut fields, "code_url", &code.content);
             }
             Answer::Trade(trade) => standing(&mut fields, trade),
+            Answer::Refund(_) | Answer::RefundQuery(_) => {}
             Answer::Closed => put(&mut fields, "result_msg", "OK"),
             Answer::Refused(refusal) if refusal.trusted => {
                 put(&mut fields, "result_code", "FAIL");

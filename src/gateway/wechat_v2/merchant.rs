@@ -6,8 +6,8 @@ use http::{Request, Response};
 
 use super::super::keys::Secret;
 use super::super::{
-    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Trade, Verified, answer,
-    post,
+    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Told, Trade, Verified,
+    answer, post,
 };
 use super::{Fields, PayParams, SignType, clip, get, need, put, read, seal, sign, verify};
 use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
@@ -124,6 +124,8 @@ impl Merchant for WechatV2 {
             }
             Call::Query { .. } => "/pay/orderquery",
             Call::Close { .. } => "/pay/closeorder",
+            Call::Refund { .. } => "/secapi/pay/refund",
+            Call::RefundQuery { .. } => "/pay/refundquery",
         };
         let body = seal(fields, &self.config.key, self.config.sign_type, stamp);
         let url = format!("{}{path}", self.config.base_url.trim_end_matches('/'));
@@ -154,6 +156,9 @@ impl Merchant for WechatV2 {
                 trade(&fields).map(Reply::Trade)
             }
             Call::Close { .. } => Ok(Reply::Closed),
+            Call::Refund { .. } | Call::RefundQuery { .. } => {
+                Err(Fault::Malformed("refunds are not spoken yet".to_owned()))
+            }
         }
     }
 
@@ -166,7 +171,7 @@ impl Merchant for WechatV2 {
         }
         let paid = paid(&fields)?;
         let out_trade_no = paid.out_trade_no.clone();
-        Ok(Verified(Notice { out_trade_no, delivery_id: None, trade: Trade::Paid(paid) }))
+        Ok(Verified(Notice { out_trade_no, delivery_id: None, told: Told::Trade(Trade::Paid(paid)) }))
     }
 }
 

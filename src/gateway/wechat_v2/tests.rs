@@ -10,8 +10,8 @@ use super::super::testing::{
     vectors,
 };
 use super::super::{
-    Ack, Answer, Call, Counterpart, Fault, Merchant, Notice, Objection, Outgoing, Paid, Reply, Retry, Trade,
-    TradeState,
+    Ack, Answer, Call, Counterpart, Fault, Merchant, Notice, Objection, Outgoing, Paid, Reply, Retry, Told,
+    Trade, TradeState,
 };
 use super::*;
 use crate::domain::id::{OutTradeNo, Scene, TransactionId};
@@ -120,7 +120,7 @@ fn notices_by_others_are_taken() {
             let ids = ("wxd930ea5d5a258f4f".to_owned(), "10000100".to_owned());
             assert_eq!(identify(body.as_bytes()), Ok(ids));
             let notice = merchant.decode_notice(&request(body), NOW).unwrap().into_inner();
-            let Trade::Paid(paid) = notice.trade else { panic!("{:?}", notice.trade) };
+            let Told::Trade(Trade::Paid(paid)) = notice.told else { panic!("{:?}", notice.told) };
             // The order amount, not what is left of it after a coupon.
             assert_eq!(paid.total.get(), 11);
             assert_eq!(crate::domain::time::rfc3339(paid.paid_at), "2026-06-01T12:00:00+08:00");
@@ -274,7 +274,7 @@ fn a_notice_there_and_back() {
             total: Fen::new(1110).unwrap(),
             paid_at: NOW.plus(-1000),
         });
-        assert_eq!(read, Notice { out_trade_no: number(), delivery_id: None, trade: expected });
+        assert_eq!(read, Notice { out_trade_no: number(), delivery_id: None, told: Told::Trade(expected) });
     }
 }
 

@@ -98,11 +98,14 @@ impl Checkout {
                     Err(CallError::Other(error)) => return Err(error),
                 }
             }
-            Some(Trade::Paid(_) | Trade::Closed) | None => false,
+            // Paid with another amount (the right one would have paid the attempt): recorded, and there is
+            // nothing left to close.
+            Some(Trade::Paid(_)) => true,
+            Some(Trade::Closed) | None => false,
         };
         if gone {
             let event = Event::AttemptClosed { trade: trade.clone() };
-            self.apply(id, event, None).await?;
+            self.apply(id, event).await?;
         }
         let order = self.reread(id).await?;
         Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
@@ -123,7 +126,7 @@ impl Checkout {
             Err(error) => return Err(error.unavailable(channel)),
         };
         let order = match event_of(trade, &standing) {
-            Some(event) => self.apply(id, event, None).await?.0,
+            Some(event) => self.apply(id, event).await?.0,
             None => order,
         };
         Ok((order, Some(standing)))

@@ -4,6 +4,7 @@
 
 mod ask;
 mod push;
+mod refund;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -19,7 +20,7 @@ use crate::server::flight::Flights;
 use crate::server::hub::Hub;
 use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
-use crate::server::store::{Applied, Find, InboxRow, NewOrder, Store, StoreError, StoredEvent};
+use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError, StoredEvent};
 
 pub use ask::event_of;
 
@@ -38,6 +39,21 @@ pub enum CheckoutError {
     /// The order exists with other content.
     #[error("the order exists with another {0}")]
     Different(&'static str),
+    /// Nothing paid the order, so there is nothing to give back.
+    #[error("the order is not paid")]
+    NotPaid,
+    /// The order has no money of this number.
+    #[error("the order has no such payment")]
+    NoSuchPayment,
+    /// A refund of this number exists with other content.
+    #[error("the order has another refund of this number")]
+    OtherRefund,
+    /// More than what is left of the payment.
+    #[error("the refund is more than what is left of the payment")]
+    RefundTooMuch,
+    /// The gateways make so many refunds of one payment and no more.
+    #[error("the order has too many refunds")]
+    TooManyRefunds,
     /// The merchant does not have this gateway.
     #[error("{0} is not configured")]
     NotConfigured(Channel),
@@ -310,8 +326,21 @@ impl Checkout {
         Ok(order)
     }
 
-    /// Gives an event to an order, with the notice that brought it. Runs to its end even if the caller
-    /// hangs up.
+    /// Gives a trusted notice to the order it names. `false`: no order of ours has it.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`]; a refusal by the order is an answer, not an error.
+    pub async fn settle(&self, told: Settle) -> Result<bool, CheckoutError> {
+        match self.inner.store.settle(told, self.merchants().policies(), self.now()).await? {
+            None => Ok(false),
+            Some(applied) => {
+                self.publish(applied);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Gives an event to an order. Runs to its end even if the caller hangs up.
     ///
     /// # Errors
     /// [`CheckoutError::Store`]; a refusal by the order is an answer, not an error.
@@ -319,10 +348,14 @@ impl Checkout {
         &self,
         id: OrderId,
         event: Event,
-        notice: Option<InboxRow>,
     ) -> Result<(Arc<Order>, Option<Refused>), CheckoutError> {
-        let now = self.now();
-        let Applied { order, outcome } = self.inner.store.apply(id, event, notice, now).await?;
+        let policies = self.merchants().policies();
+        Ok(self.publish(self.inner.store.apply(id, event, policies, self.now()).await?))
+    }
+
+    /// Tells watchers and workers of what was saved.
+    fn publish(&self, applied: Applied) -> (Arc<Order>, Option<Refused>) {
+        let Applied { order, outcome } = applied;
         let order = Arc::new(order);
         self.inner.hub.publish(&order);
         self.inner.work.notify_one();
@@ -330,7 +363,7 @@ impl Checkout {
         if let Some(refused) = refused {
             tracing::warn!(order = %order.key, %refused, "an event contradicts the order");
         }
-        Ok((order, refused))
+        (order, refused)
     }
 
     /// Stops an order: it takes no new attempt, and its open ones are closed at their gateways.
@@ -338,7 +371,7 @@ impl Checkout {
     /// # Errors
     /// [`CheckoutError::AlreadyPaid`].
     pub async fn close(&self, id: OrderId, cause: CloseCause) -> Result<Arc<Order>, CheckoutError> {
-        let (order, refused) = self.apply(id, Event::CloseAsked { cause }, None).await?;
+        let (order, refused) = self.apply(id, Event::CloseAsked { cause }).await?;
         refused.map_or(Ok(order), |refused| Err(refused_error(refused)))
     }
 }
@@ -347,10 +380,16 @@ fn refused_error(refused: Refused) -> CheckoutError {
     match refused {
         Refused::AlreadyPaid => CheckoutError::AlreadyPaid,
         Refused::AlreadyClosed => CheckoutError::AlreadyClosed,
+        Refused::NotPaid => CheckoutError::NotPaid,
+        Refused::NoSuchMoney => CheckoutError::NoSuchPayment,
+        Refused::RefundExists => CheckoutError::OtherRefund,
+        Refused::RefundTooMuch => CheckoutError::RefundTooMuch,
+        Refused::TooManyRefunds => CheckoutError::TooManyRefunds,
         Refused::NotExpired
         | Refused::UnknownAttempt
         | Refused::AttemptExists
         | Refused::AttemptPaid
+        | Refused::UnknownRefund
         | Refused::VersionOverflow => CheckoutError::Internal(refused.to_string()),
     }
 }

@@ -70,7 +70,9 @@ impl Checkout {
         let channel = scene.channel();
         let (id, now) = (order.id, self.now());
         let wanted = self.attempt_for(order, scene, now)?;
-        let opened = self.inner.store.open_attempt(id, wanted, now).await?.map_err(refused_error)?;
+        let policies = self.merchants().policies();
+        let opened =
+            self.inner.store.open_attempt(id, wanted, policies, now).await?.map_err(refused_error)?;
         let (order, trade) = (Arc::new(opened.order), opened.trade);
         self.inner.hub.publish(&order);
         let attempt = order.attempt(&trade).ok_or(CheckoutError::NotFound)?;
@@ -83,7 +85,7 @@ impl Checkout {
         let refusal = match self.call(&order, channel, &call).await {
             Ok(Reply::Created(code)) => {
                 let event = Event::Ready { trade: trade.clone(), code };
-                let (order, _) = self.apply(id, event, None).await?;
+                let (order, _) = self.apply(id, event).await?;
                 let attempt = order.attempt(&trade).ok_or(CheckoutError::NotFound)?;
                 let not_ready = || CheckoutError::AlreadyClosed;
                 return Ok(Ok(pushed(&order, attempt).ok_or_else(not_ready)?));
@@ -112,7 +114,7 @@ impl Checkout {
             Retry::Never | Retry::NewNumber => {}
         }
         let event = Event::Refused { trade, code: code.clone() };
-        self.apply(id, event, None).await?;
+        self.apply(id, event).await?;
         let error = CheckoutError::GatewayRefused { channel, code, message };
         if retry == Retry::NewNumber { Ok(Err(error)) } else { Err(error) }
     }

@@ -16,10 +16,11 @@ use url::{Host, Url};
 
 use super::files::{self, Unusable};
 use super::{
-    AlipayConfig, Config, ConfigError, DuplicatePayment, GatewaysConfig, LatePayment, MerchantConfig,
-    ServerConfig, StoreConfig, WechatApi, WechatConfig,
+    AlipayConfig, Config, ConfigError, GatewaysConfig, MerchantConfig, ServerConfig, StoreConfig, WechatApi,
+    WechatConfig,
 };
 use crate::domain::id::MerchantId;
+use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
 use crate::gateway::keys::{PrivateKey, PublicKey, Secret};
 use crate::gateway::wechat_v2::SignType;
 use crate::runtime::transport::{Allow, may_reach};
@@ -327,12 +328,12 @@ fn merchant(section: &Section<'_>, gateways: &GatewaysConfig) -> Result<Merchant
         allowed_origins: section.list("allowed_origins", origin)?,
         embed_origins: section.list("embed_origins", origin)?,
         anonymous_push_order: section.flag("anonymous_push_order"),
-        late_payment: section
-            .parsed("late_payment", "refund, accept or hold")?
-            .unwrap_or(LatePayment::Refund),
-        duplicate_payment: section
-            .parsed("duplicate_payment", "refund or hold")?
-            .unwrap_or(DuplicatePayment::Refund),
+        policy: Policy {
+            late: section.parsed("late_payment", "refund, accept or hold")?.unwrap_or(LatePayment::Refund),
+            duplicate: section
+                .parsed("duplicate_payment", "refund or hold")?
+                .unwrap_or(DuplicatePayment::Refund),
+        },
         wechat,
         alipay,
     })

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::domain::id::{MerchantId, word_enum};
+use crate::domain::refund::Policy;
 use crate::gateway::keys::{PrivateKey, PublicKey, Secret};
 use crate::gateway::wechat_v2::SignType;
 use crate::runtime::transport::Allow;
@@ -97,10 +98,8 @@ pub struct MerchantConfig {
     pub anonymous_push_order: bool,
     /// Who knows the mall's own tokens.
     pub token_check_url: Option<Url>,
-    /// What happens to money after the close.
-    pub late_payment: LatePayment,
-    /// What happens to a second payment.
-    pub duplicate_payment: DuplicatePayment,
+    /// What happens to money after the close, and to a second payment.
+    pub policy: Policy,
     /// WeChat Pay.
     pub wechat: Option<WechatConfig>,
     /// Alipay.
@@ -156,27 +155,6 @@ word_enum!(
         V2 = "v2",
     }
 );
-word_enum!(
-    /// What happens to money that comes after the close.
-    LatePayment {
-        /// It goes back.
-        Refund = "refund",
-        /// The order is paid after all.
-        Accept = "accept",
-        /// A person decides.
-        Hold = "hold",
-    }
-);
-word_enum!(
-    /// What happens to a second payment of one order.
-    DuplicatePayment {
-        /// It goes back.
-        Refund = "refund",
-        /// A person decides.
-        Hold = "hold",
-    }
-);
-
 /// What is wrong with the configuration, for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {key} {problem}. {cure}.")]

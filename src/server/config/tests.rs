@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::refund::LatePayment;
 
 struct Place {
     dir: TempDir,
@@ -148,7 +149,7 @@ fn a_good_file() {
     let merchant = &config.merchants[0];
     assert_eq!(merchant.allowed_origins, ["https://mall.example"]);
     assert_eq!(merchant.api_key_sha256, [[0xaa; 32]]);
-    assert_eq!(merchant.late_payment, LatePayment::Refund);
+    assert_eq!(merchant.policy.late, LatePayment::Refund);
     assert!(!merchant.anonymous_push_order);
     let made = place.dir.path().join("made/secret");
     assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o600);

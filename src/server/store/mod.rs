@@ -2,14 +2,19 @@
 //! a closure or a half-done change out. Implementation: `sqlite`; schema: `migrations/`.
 
 mod rows;
+mod settle;
 pub mod sqlite;
 mod tasks;
 mod writer;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
-use crate::domain::id::{Channel, MerchantId, OrderKey, OutTradeNo, Scene, TradeId, UnixMillis};
+use crate::domain::id::{Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, Scene, TradeId, UnixMillis};
 use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
+use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
 
 /// Why storage did not do what was asked. Nothing was changed, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +97,47 @@ pub struct Opened {
     pub trade: TradeId,
 }
 
+/// What each merchant wants done with money that pays nothing. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Policies(Arc<BTreeMap<MerchantId, Policy>>);
+
+impl Policies {
+    /// Of these merchants.
+    pub fn new(policies: impl IntoIterator<Item = (MerchantId, Policy)>) -> Self {
+        Self(Arc::new(policies.into_iter().collect()))
+    }
+
+    /// A merchant's policy; of one that is no longer configured, everything waits for a person.
+    pub fn of(&self, merchant: &MerchantId) -> Policy {
+        let hold = Policy { late: LatePayment::Hold, duplicate: DuplicatePayment::Hold };
+        self.0.get(merchant).copied().unwrap_or(hold)
+    }
+}
+
+/// A trusted notice, and whose order it names.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    /// The account at the gateway.
+    pub account: String,
+    /// Gateway and number.
+    pub trade: TradeId,
+    /// What it tells.
+    pub change: Change,
+    /// The notice itself. Verdict and note are written by the store.
+    pub notice: InboxRow,
+}
+
+/// What a trusted notice tells.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Something that happened to the order.
+    Event(Event),
+    /// Something happened to a refund: its gateway is asked at once.
+    RefundMoved(OutRefundNo),
+    /// Nothing that we act on.
+    Nothing,
+}
+
 /// What came of an event.
 #[derive(Clone, Debug)]
 pub struct Applied {
@@ -108,7 +154,7 @@ pub struct InboxRow {
     pub channel: Channel,
     /// Whose it is, if known.
     pub merchant: Option<MerchantId>,
-    /// What was thought of it. `apply` writes `applied` or `refused` itself.
+    /// What was thought of it. `settle` writes `applied`, `refused` or `unmatched` itself.
     pub verdict: Verdict,
     /// Our number in it, if read.
     pub out_trade_no: Option<OutTradeNo>,
@@ -116,6 +162,8 @@ pub struct InboxRow {
     pub delivery_id: Option<String>,
     /// Why, in words.
     pub note: Option<String>,
+    /// The headers, one a line; of an untrusted one only the beginning.
+    pub headers: String,
     /// The body, byte for byte; of an untrusted one only the beginning.
     pub raw: Vec<u8>,
 }
@@ -147,6 +195,8 @@ crate::domain::id::word_enum!(
         Close = "close",
         /// Close the order if its time is up; no subject.
         Expire = "expire",
+        /// Have a refund made and follow it to its end; subject: our number of it.
+        Refund = "refund",
     }
 );
 
@@ -219,18 +269,27 @@ pub trait Store: Send + Sync {
         &self,
         id: OrderId,
         wanted: NewAttempt,
+        policies: Policies,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<Result<Opened, Refused>, StoreError>>;
 
-    /// Gives an event to an order and saves what follows, with the notice that brought it, in one
-    /// transaction.
+    /// Gives an event to an order and saves what follows.
     fn apply(
         &self,
         id: OrderId,
         event: Event,
-        notice: Option<InboxRow>,
+        policies: Policies,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Gives a trusted notice to the order it names; state, notice and effects are one transaction. `None`:
+    /// no order of ours has it, and only the notice was kept.
+    fn settle(
+        &self,
+        told: Settle,
+        policies: Policies,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Option<Applied>, StoreError>>;
 
     /// Records a notice that changes nothing else.
     fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;

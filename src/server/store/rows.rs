@@ -9,14 +9,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{NewOrder, StoreError, TaskKind};
 use crate::domain::id::{
-    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutTradeNo, Scene, Title, TradeId, TransactionId,
-    UnixMillis,
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, OutTradeNo, RefundNumber, Scene,
+    Title, TradeId, TransactionId, UnixMillis,
 };
 use crate::domain::money::Fen;
 use crate::domain::order::{
     Anomaly, AnomalyKind, Attempt, AttemptState, CloseCause, Code, Effect, Order, OrderId, Payment, State,
     Step, Terms, WebhookKind,
 };
+use crate::domain::refund::{Refund, RefundState};
 use crate::domain::snapshot::{Snapshot, state_word};
 use crate::domain::time::rfc3339;
 
@@ -113,6 +114,7 @@ fn load_order(connection: &Connection, r: &Reader<'_>) -> Result<Order, StoreErr
         version: r.get("version")?,
         attempts: load_attempts(connection, id)?,
         anomalies,
+        refunds: load_refunds(connection, id)?,
     })
 }
 
@@ -176,6 +178,39 @@ fn load_payments(
     Ok((paid, anomalies))
 }
 
+fn load_refunds(connection: &Connection, order: OrderId) -> Result<Vec<Refund>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT id, channel, out_trade_no, transaction_id, refund_number, out_refund_no, amount, reason, \
+         asked_at, state, failed_code, succeeded_at FROM refunds WHERE order_id = ?1 ORDER BY id",
+    )?;
+    let mut rows = query.query([order.0])?;
+    let mut refunds = Vec::new();
+    while let Some(row) = rows.next()? {
+        let r = Reader { row, table: "refunds" };
+        let state = match r.get::<String>("state")?.as_str() {
+            "asked" => RefundState::Asked,
+            "processing" => RefundState::Processing,
+            "failed" => RefundState::Failed { code: r.get("failed_code")? },
+            "succeeded" => RefundState::Succeeded { at: UnixMillis(r.get("succeeded_at")?) },
+            word => return Err(r.bad("state", word)),
+        };
+        refunds.push(Refund {
+            number: r.text("refund_number", RefundNumber::new)?,
+            out_refund_no: r.text("out_refund_no", OutRefundNo::new)?,
+            trade: TradeId {
+                channel: r.word::<Channel>("channel")?,
+                out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+            },
+            transaction_id: r.text("transaction_id", TransactionId::new)?,
+            amount: r.fen("amount")?,
+            reason: r.get("reason")?,
+            asked_at: UnixMillis(r.get("asked_at")?),
+            state,
+        });
+    }
+    Ok(refunds)
+}
+
 /// Inserts a new order unless its key is taken; says whether it did.
 pub fn insert_order(connection: &Connection, new: &NewOrder, now: UnixMillis) -> Result<bool, StoreError> {
     let (key, terms) = (&new.key, &new.terms);
@@ -232,6 +267,7 @@ pub fn save_step(
     for anomaly in order.anomalies.iter().skip(before.anomalies.len()) {
         insert_payment(connection, order, &anomaly.payment, anomaly.kind.as_str(), now)?;
     }
+    save_refunds(connection, before, order)?;
     for effect in &step.effects {
         save_effect(connection, order, effect, instance, now)?;
     }
@@ -344,6 +380,79 @@ fn insert_payment(
     Ok(())
 }
 
+fn save_refunds(connection: &Connection, before: &Order, order: &Order) -> Result<(), StoreError> {
+    if order.refunds.is_empty() {
+        return Ok(());
+    }
+    for refund in &order.refunds {
+        let (word, failed_code, succeeded_at) = match &refund.state {
+            RefundState::Asked => ("asked", None, None),
+            RefundState::Processing => ("processing", None, None),
+            RefundState::Failed { code } => ("failed", Some(code), None),
+            RefundState::Succeeded { at } => ("succeeded", None, Some(at.0)),
+        };
+        match before.refund(&refund.number) {
+            Some(old) if old == refund => {}
+            Some(_) => {
+                let changed = connection
+                    .prepare_cached(
+                        "UPDATE refunds SET state = ?1, failed_code = ?2, succeeded_at = ?3 \
+                         WHERE order_id = ?4 AND refund_number = ?5",
+                    )?
+                    .execute(params![word, failed_code, succeeded_at, order.id.0, refund.number.as_str()])?;
+                one_row(changed, "refunds", order.id.0)?;
+            }
+            None => insert_refund(connection, order, refund)?,
+        }
+    }
+    // The sum stands beside the payment, so that the database itself refuses to give back more.
+    for payment in order.money() {
+        let given_back = order.given_back(payment);
+        let known = before.money().any(|money| money == payment);
+        if given_back != before.given_back(payment) || !known {
+            let kind = order.anomaly_of(payment).map_or("paid", AnomalyKind::as_str);
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE payments SET refunded_fee = ?1 \
+                     WHERE order_id = ?2 AND channel = ?3 AND transaction_id = ?4 AND kind = ?5",
+                )?
+                .execute(params![
+                    given_back.get(),
+                    order.id.0,
+                    payment.trade.channel.as_str(),
+                    payment.transaction_id.as_str(),
+                    kind,
+                ])?;
+            one_row(changed, "payments", order.id.0)?;
+        }
+    }
+    Ok(())
+}
+
+fn insert_refund(connection: &Connection, order: &Order, refund: &Refund) -> Result<(), StoreError> {
+    let account = order.attempt(&refund.trade).map_or("", |attempt| attempt.account.as_str());
+    connection
+        .prepare_cached(
+            "INSERT INTO refunds (order_id, merchant_id, channel, account, out_trade_no, transaction_id, \
+             refund_number, out_refund_no, amount, reason, asked_at, state) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'asked')",
+        )?
+        .execute(params![
+            order.id.0,
+            order.key.merchant.as_str(),
+            refund.trade.channel.as_str(),
+            account,
+            refund.trade.out_trade_no.as_str(),
+            refund.transaction_id.as_str(),
+            refund.number.as_str(),
+            refund.out_refund_no.as_str(),
+            refund.amount.get(),
+            refund.reason,
+            refund.asked_at.0,
+        ])?;
+    Ok(())
+}
+
 fn save_effect(
     connection: &Connection,
     order: &Order,
@@ -362,6 +471,9 @@ fn save_effect(
         }
         Effect::Close { trade } => {
             insert_task(connection, TaskKind::Close, merchant, order.id.0, &trade.to_string(), now)
+        }
+        Effect::Refund { out_refund_no } => {
+            insert_task(connection, TaskKind::Refund, merchant, order.id.0, out_refund_no.as_str(), now)
         }
     }
 }

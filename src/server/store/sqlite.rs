@@ -8,20 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one_row, save_step};
+use super::settle::{apply, insert_notice, settle};
 use super::tasks;
 use super::writer::Writer;
 use super::{
-    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Store, StoreError, StoredEvent, Task, TaskOutcome,
-    Verdict,
+    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Policies, Settle, Store, StoreError, StoredEvent,
+    Task, TaskOutcome,
 };
-use crate::domain::id::{MerchantId, OutTradeNo, UnixMillis};
-use crate::domain::order::{
-    Attempt, AttemptState, Event, Order, OrderId, Refused, State, advance, out_trade_no,
-};
+use crate::domain::id::{MerchantId, UnixMillis};
+use crate::domain::number::out_trade_no;
+use crate::domain::order::{Attempt, AttemptState, Event, Order, OrderId, Refused, State, advance};
 
 mod embedded {
     refinery::embed_migrations!("src/server/store/migrations/sqlite");
@@ -302,35 +302,35 @@ impl Store for SqliteStore {
         &self,
         id: OrderId,
         wanted: NewAttempt,
+        policies: Policies,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<Result<Opened, Refused>, StoreError>> {
         let instance = self.instance.clone();
-        Box::pin(self.writer.run(move |connection| open_attempt(connection, id, wanted, &instance, now)))
+        Box::pin(
+            self.writer
+                .run(move |connection| open_attempt(connection, id, wanted, &policies, &instance, now)),
+        )
     }
 
     fn apply(
         &self,
         id: OrderId,
         event: Event,
-        notice: Option<InboxRow>,
+        policies: Policies,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
         let instance = self.instance.clone();
-        Box::pin(self.writer.run(move |connection| {
-            let before = load_order_by_id(connection, id)?;
-            let (applied, verdict) = match advance(&before, event, now) {
-                Ok(step) => {
-                    save_step(connection, &before, &step, &instance, now)?;
-                    (Applied { order: step.order, outcome: Ok(()) }, Verdict::Applied)
-                }
-                Err(refused) => (Applied { order: before, outcome: Err(refused) }, Verdict::Refused),
-            };
-            if let Some(notice) = notice {
-                let note = applied.outcome.err().map(|refused| refused.to_string());
-                insert_notice(connection, &InboxRow { verdict, note, ..notice }, now)?;
-            }
-            Ok(applied)
-        }))
+        Box::pin(self.writer.run(move |connection| apply(connection, id, event, &policies, &instance, now)))
+    }
+
+    fn settle(
+        &self,
+        told: Settle,
+        policies: Policies,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Option<Applied>, StoreError>> {
+        let instance = self.instance.clone();
+        Box::pin(self.writer.run(move |connection| settle(connection, told, &policies, &instance, now)))
     }
 
     fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -389,6 +389,7 @@ fn open_attempt(
     connection: &Connection,
     id: OrderId,
     wanted: NewAttempt,
+    policies: &Policies,
     instance: &str,
     now: UnixMillis,
 ) -> Result<Result<Opened, Refused>, StoreError> {
@@ -425,32 +426,13 @@ fn open_attempt(
         state: AttemptState::Opening,
     };
     let trade = attempt.trade();
-    match advance(&before, Event::Opened(attempt), now) {
+    match advance(&before, Event::Opened(attempt), policies.of(&before.key.merchant), now) {
         Ok(step) => {
             save_step(connection, &before, &step, instance, now)?;
             Ok(Ok(Opened { order: step.order, trade }))
         }
         Err(refused) => Ok(Err(refused)),
     }
-}
-
-fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO inbox (at, channel, merchant_id, verdict, out_trade_no, delivery_id, note, raw) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            now.0,
-            notice.channel.as_str(),
-            notice.merchant.as_ref().map(MerchantId::as_str),
-            notice.verdict.as_str(),
-            notice.out_trade_no.as_ref().map(OutTradeNo::as_str),
-            notice.delivery_id,
-            notice.note,
-            notice.raw,
-        ])?;
-    Ok(())
 }
 
 const BY_KEY: &str = "WHERE merchant_id = ?1 AND order_type = ?2 AND order_number = ?3";

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::store::{Task, TaskKind, TaskOutcome};
-use crate::domain::id::{TradeId, UnixMillis};
+use crate::domain::id::{OutRefundNo, TradeId, UnixMillis};
 use crate::domain::order::{AttemptState, CloseCause, OrderId, State};
 
 /// How long a claimed task is its worker's: more than twice the longest call it makes.
@@ -26,6 +26,8 @@ const OTHERS: usize = 64;
 const TICK: Duration = Duration::from_millis(500);
 /// How long after an attempt is opened its gateway is asked by itself, and then again and again, in ms.
 const QUERY_AFTER_MS: [i64; 6] = [15_000, 30_000, 60_000, 120_000, 300_000, 600_000];
+/// How long after a refund was asked for, or asked about, it is asked about again, in ms.
+const REFUND_AFTER_MS: [i64; 7] = [2_000, 5_000, 15_000, 60_000, 300_000, 1_800_000, 3_600_000];
 /// How long after a close that did not work it is tried again, in ms.
 const CLOSE_AFTER_MS: [i64; 5] = [2_000, 10_000, 30_000, 60_000, 300_000];
 
@@ -81,6 +83,7 @@ pub async fn perform(checkout: &Checkout, task: Task) {
         TaskKind::Query => query(checkout, &task).await,
         TaskKind::Close => close(checkout, &task).await,
         TaskKind::Expire => expire(checkout, &task).await,
+        TaskKind::Refund => refund(checkout, &task).await,
     };
     let (id, kind) = (task.id, task.kind);
     if let Err(error) = checkout.store().finish_task(task, outcome, checkout.now()).await {
@@ -111,6 +114,18 @@ async fn close(checkout: &Checkout, task: &Task) -> TaskOutcome {
     };
     let again = |note| TaskOutcome::Again(later(checkout.now(), &CLOSE_AFTER_MS, task.tries), note);
     match checkout.close_attempt(task.order, &trade).await {
+        Ok(true) => TaskOutcome::Done(None),
+        Ok(false) => again(None),
+        Err(error) => again(Some(error.to_string())),
+    }
+}
+
+async fn refund(checkout: &Checkout, task: &Task) -> TaskOutcome {
+    let Ok(number) = OutRefundNo::new(task.subject.as_str()) else {
+        return TaskOutcome::Done(Some("not a refund".to_owned()));
+    };
+    let again = |note| TaskOutcome::Again(later(checkout.now(), &REFUND_AFTER_MS, task.tries), note);
+    match checkout.work_refund(task.order, &number).await {
         Ok(true) => TaskOutcome::Done(None),
         Ok(false) => again(None),
         Err(error) => again(Some(error.to_string())),

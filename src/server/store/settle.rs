@@ -1,0 +1,143 @@
+//! What happened, saved: an event given to its order, with the notice that brought it, in one transaction.
+//! Never decides what an event does (`advance` does), never answers for what is not saved.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::rows::{load_order_by_id, save_step};
+use super::{Applied, Change, InboxRow, Policies, Settle, StoreError, Verdict};
+use crate::domain::id::{Channel, MerchantId, OutRefundNo, OutTradeNo, TradeId, TransactionId, UnixMillis};
+use crate::domain::order::{Event, OrderId, advance};
+
+/// Gives an event to an order.
+pub fn apply(
+    connection: &Connection,
+    id: OrderId,
+    event: Event,
+    policies: &Policies,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<Applied, StoreError> {
+    let before = load_order_by_id(connection, id)?;
+    let policy = policies.of(&before.key.merchant);
+    match advance(&before, event, policy, now) {
+        Ok(step) => {
+            save_step(connection, &before, &step, instance, now)?;
+            Ok(Applied { order: step.order, outcome: Ok(()) })
+        }
+        Err(refused) => Ok(Applied { order: before, outcome: Err(refused) }),
+    }
+}
+
+/// Gives a trusted notice to the order it names, and keeps it with its verdict.
+pub fn settle(
+    connection: &Connection,
+    told: Settle,
+    policies: &Policies,
+    instance: &str,
+    now: UnixMillis,
+) -> Result<Option<Applied>, StoreError> {
+    let Settle { account, trade, change, notice } = told;
+    let found = match &change {
+        Change::RefundMoved(number) => order_of_refund(connection, trade.channel, &account, number)?,
+        Change::Event(_) | Change::Nothing => order_of_trade(connection, &account, &trade)?,
+    };
+    let strange = match (&change, found) {
+        (_, None) => Some("no attempt of ours has this number"),
+        (Change::Event(Event::Money(payment)), Some(id))
+            if counted_elsewhere(connection, &account, trade.channel, &payment.transaction_id, id)? =>
+        {
+            Some("another order has this transaction")
+        }
+        _ => None,
+    };
+    let (Some(id), None) = (found, strange) else {
+        let note = strange.map(str::to_owned);
+        insert_notice(connection, &InboxRow { verdict: Verdict::Unmatched, note, ..notice }, now)?;
+        return Ok(None);
+    };
+    let applied = match change {
+        Change::Event(event) => apply(connection, id, event, policies, instance, now)?,
+        Change::RefundMoved(number) => {
+            // A settled refund has no open task, and nothing more to be asked about.
+            connection
+                .prepare_cached(
+                    "UPDATE tasks SET due_at = min(due_at, ?1) WHERE order_id = ?2 AND kind = 'refund' \
+                     AND subject = ?3 AND done_at IS NULL",
+                )?
+                .execute(params![now.0, id.0, number.as_str()])?;
+            Applied { order: load_order_by_id(connection, id)?, outcome: Ok(()) }
+        }
+        Change::Nothing => Applied { order: load_order_by_id(connection, id)?, outcome: Ok(()) },
+    };
+    let row = InboxRow {
+        verdict: if applied.outcome.is_ok() { Verdict::Applied } else { Verdict::Refused },
+        note: applied.outcome.err().map(|refused| refused.to_string()),
+        // Merchants may share an account: the row is its order's.
+        merchant: Some(applied.order.key.merchant.clone()),
+        ..notice
+    };
+    insert_notice(connection, &row, now)?;
+    Ok(Some(applied))
+}
+
+fn order_of_trade(
+    connection: &Connection,
+    account: &str,
+    trade: &TradeId,
+) -> Result<Option<OrderId>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT order_id FROM attempts WHERE channel = ?1 AND account = ?2 AND out_trade_no = ?3",
+    )?;
+    let key = params![trade.channel.as_str(), account, trade.out_trade_no.as_str()];
+    Ok(query.query_row(key, |row| row.get(0).map(OrderId)).optional()?)
+}
+
+fn order_of_refund(
+    connection: &Connection,
+    channel: Channel,
+    account: &str,
+    number: &OutRefundNo,
+) -> Result<Option<OrderId>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT order_id FROM refunds WHERE channel = ?1 AND account = ?2 AND out_refund_no = ?3",
+    )?;
+    let key = params![channel.as_str(), account, number.as_str()];
+    Ok(query.query_row(key, |row| row.get(0).map(OrderId)).optional()?)
+}
+
+/// Whether a transaction was already counted for another order: no gateway takes money once for two.
+fn counted_elsewhere(
+    connection: &Connection,
+    account: &str,
+    channel: Channel,
+    transaction_id: &TransactionId,
+    order: OrderId,
+) -> Result<bool, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT 1 FROM payments WHERE channel = ?1 AND account = ?2 AND transaction_id = ?3 \
+         AND order_id <> ?4 LIMIT 1",
+    )?;
+    let key = params![channel.as_str(), account, transaction_id.as_str(), order.0];
+    Ok(query.query_row(key, |_| Ok(())).optional()?.is_some())
+}
+
+/// Keeps a notice with its verdict.
+pub fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO inbox (at, channel, merchant_id, verdict, out_trade_no, delivery_id, note, headers, \
+             raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            now.0,
+            notice.channel.as_str(),
+            notice.merchant.as_ref().map(MerchantId::as_str),
+            notice.verdict.as_str(),
+            notice.out_trade_no.as_ref().map(OutTradeNo::as_str),
+            notice.delivery_id,
+            notice.note,
+            notice.headers,
+            notice.raw,
+        ])?;
+    Ok(())
+}
