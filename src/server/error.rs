@@ -162,6 +162,9 @@ catalogue! {
     /// The order has no refund of this number.
     RefundNotFound = 3011 "refund_not_found" NOT_FOUND,
         "没有这笔退款", "There is no such refund";
+    /// No such event, or not the caller's.
+    EventNotFound = 3012 "event_not_found" NOT_FOUND,
+        "没有这个事件", "There is no such event";
 
     /// Too many calls.
     RateLimited = 4001 "rate_limited" TOO_MANY_REQUESTS,

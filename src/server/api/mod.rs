@@ -38,6 +38,8 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/rest/orders", post(orders::create).get(orders::list))
         .route("/rest/orders/{order_type}/{order_number}/close", post(orders::close))
         .route("/rest/events", get(events::list))
+        .route("/rest/events/{id}", get(events::read))
+        .route("/rest/events/{id}/resend", post(events::resend))
         .layer(keys)
         .merge(shared)
 }
