@@ -343,3 +343,18 @@ async fn refunds_are_kept_and_never_more_than_was_paid() {
         Settle { change: Change::RefundMoved(OutRefundNo::new("123456_r9").unwrap()), ..told(&wx, "T1") };
     assert!(store.settle(unknown, policies(), NOW).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_code_that_cannot_be_closed_is_looked_at_once_more() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    let (_, ali) = pushed(&store, "123456", Scene::QrCode).await;
+    for trade in [&wx, &ali] {
+        let closed = Event::AttemptClosed { trade: trade.clone() };
+        store.apply(order.id, closed, policies(), NOW).await.unwrap();
+    }
+    let order = store.find(Find::Id(order.id)).await.unwrap().unwrap();
+    let look = |trade| order.attempt(trade).unwrap().last_look();
+    assert_eq!(look(&wx), None, "WeChat closes for good");
+    assert_eq!(look(&ali), Some(NOW.plus(50_000 + 360_000)), "a code nobody scanned ends by itself only");
+}

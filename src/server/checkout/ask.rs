@@ -111,11 +111,12 @@ impl Checkout {
         Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
     }
 
-    /// Asks about one attempt and applies the answer. `None`: the order knows no open attempt of it.
+    /// Asks about one attempt and applies the answer. `None`: the attempt is over, there is nothing to ask.
     async fn ask(&self, id: OrderId, trade: &TradeId) -> Result<(Arc<Order>, Option<Trade>), CheckoutError> {
         let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
         let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
-        if !attempt.is_open() {
+        let last_look = attempt.last_look().is_some_and(|at| at <= self.now());
+        if !attempt.is_open() && !last_look {
             return Ok((order, None));
         }
         let channel = attempt.scene.channel();

@@ -378,6 +378,7 @@ fn refused_error(refused: Refused) -> CheckoutError {
         | Refused::AttemptExists
         | Refused::AttemptPaid
         | Refused::UnknownRefund
+        | Refused::CountedElsewhere
         | Refused::VersionOverflow => CheckoutError::Internal(refused.to_string()),
     }
 }

@@ -15,7 +15,7 @@ use self::places::Lanes;
 use super::checkout::{Checkout, CheckoutError};
 use super::store::{Places, StoreError, Task, TaskKind, TaskOutcome, Then};
 use crate::domain::id::{OutRefundNo, TradeId, UnixMillis};
-use crate::domain::order::{AttemptState, CloseCause, OrderId, State};
+use crate::domain::order::{Attempt, AttemptState, CloseCause, Order, OrderId, State};
 
 /// How long a claimed task is its worker's: more than twice the longest call it makes.
 const LEASE_MS: i64 = 60_000;
@@ -128,15 +128,22 @@ async fn query(checkout: &Checkout, task: &Task) -> TaskOutcome {
         return TaskOutcome::Done(Some("not a trade".to_owned()));
     };
     let again = |note| TaskOutcome::Again(later(checkout.now(), &QUERY_AFTER_MS, task.tries), note);
+    let task_began = checkout.now();
     match checkout.query(task.order, trade.clone()).await {
         Ok(order) => match order.attempt(&trade).map(|attempt| &attempt.state) {
             Some(AttemptState::Opening | AttemptState::Ready(_)) => again(None),
-            Some(AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid) | None => {
-                TaskOutcome::Done(None)
-            }
+            Some(AttemptState::Closed) => match last_look(&order, &trade) {
+                Some(at) if at > task_began => TaskOutcome::Again(at, None),
+                Some(_) | None => TaskOutcome::Done(None),
+            },
+            Some(AttemptState::Refused { .. } | AttemptState::Paid) | None => TaskOutcome::Done(None),
         },
         Err(error) => again(Some(error.to_string())),
     }
+}
+
+fn last_look(order: &Order, trade: &TradeId) -> Option<UnixMillis> {
+    order.attempt(trade).and_then(Attempt::last_look)
 }
 
 async fn close(checkout: &Checkout, task: &Task) -> TaskOutcome {
