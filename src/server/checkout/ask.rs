@@ -83,32 +83,32 @@ impl Checkout {
         }
         let channel = attempt.scene.channel();
         let gone = match standing {
-            // Alipay knows no trade before the scan: there is nothing to close, and money that comes all
-            // the same is recorded as late. At WeChat a creation may still be on its way.
+            // Alipay knows no trade before the scan: there is nothing to close (`Attempt::last_look`). At
+            // WeChat a creation may still be on its way.
             Some(Trade::Absent) => channel == Channel::Ali || self.now().since(attempt.opened_at) > 60_000,
-            Some(Trade::Waiting) => {
-                let call = Call::Close { out_trade_no: trade.out_trade_no.clone() };
-                match self.call(&order, channel, &call).await {
-                    Ok(Reply::Closed) => {
-                        // The shopper can pay between the query and the close.
-                        let (_, after) = self.ask(id, trade).await?;
-                        matches!(after, Some(Trade::Closed | Trade::Absent))
-                    }
-                    Ok(_) | Err(CallError::Fault(_) | CallError::Send(_)) => false,
-                    Err(CallError::Other(error)) => return Err(error),
-                }
-            }
             // Paid with another amount (the right one would have paid the attempt): recorded, and there is
             // nothing left to close.
             Some(Trade::Paid(_)) => true,
+            Some(Trade::Waiting) => {
+                let call = Call::Close { out_trade_no: trade.out_trade_no.clone() };
+                match self.call(&order, channel, &call).await {
+                    // The shopper can pay between the query and the close: the second query says.
+                    Ok(_) | Err(CallError::Fault(Fault::Refused { retry: Retry::AlreadyPaid, .. })) => {
+                        matches!(self.ask(id, trade).await?.1, Some(Trade::Absent | Trade::Paid(_)))
+                    }
+                    Err(CallError::Fault(_) | CallError::Send(_)) => false,
+                    Err(CallError::Other(error)) => return Err(error),
+                }
+            }
+            // Applied by the query itself.
             Some(Trade::Closed) | None => false,
         };
-        if gone {
-            let event = Event::AttemptClosed { trade: trade.clone() };
-            self.apply(id, event).await?;
-        }
         let order = self.reread(id).await?;
-        Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
+        let open = order.attempt(trade).is_some_and(Attempt::is_open);
+        if open && gone {
+            self.apply(id, Event::AttemptClosed { trade: trade.clone() }).await?;
+        }
+        Ok(!open || gone)
     }
 
     /// Asks about one attempt and applies the answer. `None`: the attempt is over, there is nothing to ask.
