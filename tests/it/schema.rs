@@ -2,10 +2,10 @@
 //! look into tables.
 
 use rusqlite::Connection;
-use shouyin::domain::id::{MerchantId, UnixMillis};
+use shouyin::domain::id::{Channel, MerchantId, UnixMillis};
 use shouyin::domain::order::{OrderId, State};
 use shouyin::server::store::sqlite::SqliteStore;
-use shouyin::server::store::{Find, Mall, Places, Store, TaskKind};
+use shouyin::server::store::{Find, InboxRow, Mall, Places, Store, TaskKind, Verdict};
 
 mod embedded {
     refinery::embed_migrations!("src/server/store/migrations/sqlite");
@@ -63,4 +63,43 @@ fn no_more_goes_back_than_came_in() {
         let done = direct.execute("UPDATE payments SET refunded_fee = ?1", [refunded]);
         assert_eq!(done.is_ok(), fine, "{refunded}: {done:?}");
     }
+}
+
+#[tokio::test]
+async fn what_strangers_send_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shouyin.db");
+    let store = SqliteStore::open(&path, "test").unwrap();
+    let direct = Connection::open(&path).unwrap();
+    // Every tenth one is trusted.
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000) \
+         INSERT INTO inbox (at, channel, verdict, raw) \
+         SELECT i, 'wx', iif(i % 10 = 0, 'applied', iif(i % 2, 'untrusted', 'foreign')), x'00' FROM n";
+    direct.execute(many, []).unwrap();
+    let notice = InboxRow {
+        channel: Channel::Ali,
+        merchant: None,
+        verdict: Verdict::Untrusted,
+        out_trade_no: None,
+        delivery_id: None,
+        note: None,
+        headers: String::new(),
+        raw: Vec::new(),
+    };
+    store.record_notice(notice, UnixMillis(1)).await.unwrap();
+    let count = |verdict: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM inbox WHERE verdict {verdict}");
+        direct.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("= 'applied'"), 12_000, "what is trusted stays");
+    assert_eq!(count("IN ('untrusted', 'foreign')"), 90_000, "of the last 100,000 notices");
+    let plan: String = direct
+        .query_row(
+            "EXPLAIN QUERY PLAN DELETE FROM inbox INDEXED BY untrusted_notices \
+             WHERE verdict IN ('untrusted', 'foreign') AND id <= 5",
+            [],
+            |row| row.get("detail"),
+        )
+        .unwrap();
+    assert!(plan.contains("untrusted_notices (rowid<?)") || plan.contains("id<?"), "no scan: {plan}");
 }

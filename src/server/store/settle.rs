@@ -137,5 +137,22 @@ pub fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis
             notice.headers,
             notice.raw,
         ])?;
+    match notice.verdict {
+        Verdict::Untrusted | Verdict::Foreign => make_room(connection),
+        Verdict::Applied | Verdict::Refused | Verdict::Unmatched => Ok(()),
+    }
+}
+
+/// Strangers may fill the table only so far: theirs that are older than the last so many notices go.
+fn make_room(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM inbox INDEXED BY untrusted_notices \
+             WHERE verdict IN ('untrusted', 'foreign') AND id <= ?1",
+        )?
+        .execute([connection.last_insert_rowid() - UNTRUSTED_KEPT])?;
     Ok(())
 }
+
+/// Of so many last notices the untrusted ones are kept, so that there are never more.
+const UNTRUSTED_KEPT: i64 = 100_000;
