@@ -162,6 +162,7 @@ impl Trade {
             created_at: self.scanned_at.unwrap_or(self.created_at),
             paid_at: self.paid_at,
             state: self.state,
+            refunded: None,
             echo: self.echo.clone(),
         }
     }

@@ -57,7 +57,8 @@ pub enum Call {
     },
     /// Ask how a refund stands.
     RefundQuery {
-        /// Our number of the trade.
+        /// Our number of the trade. WeChat needs only the refund's: a query without the trade's is read
+        /// with the refund's number in its place.
         out_trade_no: OutTradeNo,
         /// Our number of the refund.
         out_refund_no: OutRefundNo,
@@ -99,13 +100,15 @@ pub struct Terms {
 pub struct RefundTerms {
     /// Our number of it.
     pub out_refund_no: OutRefundNo,
-    /// What the trade was paid with, in all.
+    /// What the trade was paid with, in all. Zero where it was read from Alipay's request, which does not
+    /// say it.
     pub total: Fen,
     /// What goes back.
     pub amount: Fen,
-    /// For the shopper, already cleaned for this gateway.
+    /// For the shopper; each gateway is told what it can take of it.
     pub reason: Option<String>,
-    /// Where WeChat says that it is done (absolute, no query); Alipay says it with the trade's notices.
+    /// Where WeChat says that it is done (absolute, without a query; empty: nowhere); Alipay says it with
+    /// the trade's notices.
     pub notify_url: String,
 }
 
@@ -334,7 +337,7 @@ pub enum Objection {
     NotPaid,
     /// More than what is left of the payment.
     RefundTooMuch,
-    /// The refund's number is in use with another amount.
+    /// The refund's number is in use with another amount, or the total is not what the trade was paid with.
     RefundDiffers,
     /// No such refund.
     RefundAbsent,
@@ -363,10 +366,24 @@ pub struct Standing {
     pub paid_at: Option<UnixMillis>,
     /// Where it stands.
     pub state: TradeState,
+    /// What went back of it. Each protocol has its own way to tell (gateways.md 4.5, 5 pitfall 11).
+    #[serde(default)]
+    pub refunded: Option<Refunded>,
     /// [`Received::echo`] of the call that created it: a notice is signed with the sign type of the
     /// creation and repeats its attach, body and passback parameters.
     #[serde(default)]
     pub echo: Vec<(String, String)>,
+}
+
+/// What went back of a trade, as its queries and notices tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refunded {
+    /// In all.
+    pub total: Fen,
+    /// The merchant's number of the last refund.
+    pub out_refund_no: OutRefundNo,
+    /// When that was done.
+    pub at: UnixMillis,
 }
 
 /// Where a trade stands at the gateway.
@@ -454,6 +471,16 @@ pub trait Counterpart: Send + Sync {
         stamp: &Stamp,
     ) -> Request<Bytes>;
 
+    /// Writes the notice of a refund that came to its end, addressed to `notify_url`. `None`: this protocol
+    /// has none, the trade's notice tells it (Alipay), or the refund is still under way.
+    fn encode_refund_notice(
+        &self,
+        refund: &GatewayRefund,
+        notify_url: &str,
+        delivery_id: &str,
+        stamp: &Stamp,
+    ) -> Option<Request<Bytes>>;
+
     /// Whether the merchant's answer counts as received.
     fn decode_ack(&self, ack: &Response<Bytes>) -> bool;
 }
@@ -529,6 +556,12 @@ fn untitled(letter: char) -> bool {
     letter.len_utf8() == 4
         || letter.is_control()
         || matches!(letter, '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{20e3}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// A whole number of fen in digits alone, as WeChat writes amounts.
+fn fen(text: &str) -> Option<Fen> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).and_then(|fen| Fen::new(fen).ok())
 }
 
 /// Cuts `text` to at most `max` bytes on a character boundary.

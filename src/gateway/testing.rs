@@ -8,8 +8,10 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use super::keys::PrivateKey;
-use super::{Stamp, Standing, Terms, Told, Trade, TradeState};
-use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
+use super::{
+    GatewayRefund, GatewayRefundState, RefundTerms, Stamp, Standing, Terms, Told, Trade, TradeState,
+};
+use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 
 /// 2023-11-15 06:13:20 +08:00.
@@ -96,7 +98,42 @@ pub(super) fn paid_trade(scene: Scene, echo: &[(&str, &str)]) -> Standing {
         created_at: NOW.plus(-60_000),
         paid_at: Some(NOW.plus(-1000)),
         state: TradeState::Success,
+        refunded: None,
         echo: echo.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    }
+}
+
+pub(super) fn refund_no() -> OutRefundNo {
+    OutRefundNo::new("T20231115_1_r1").unwrap()
+}
+
+/// A part of that trade's money, on its way back.
+pub(super) fn refund_terms() -> RefundTerms {
+    RefundTerms {
+        out_refund_no: refund_no(),
+        total: Fen::new(1110).unwrap(),
+        amount: Fen::new(110).unwrap(),
+        reason: Some("少了一杯 <茶>".to_owned()),
+        notify_url: "https://pay.example.com/rest/pub/wx/refund_notify".to_owned(),
+    }
+}
+
+/// The same, as the gateway knows it.
+pub(super) fn gateway_refund(state: GatewayRefundState) -> GatewayRefund {
+    GatewayRefund {
+        out_trade_no: number(),
+        transaction_id: TransactionId::new("4200001234202311151234567890").unwrap(),
+        out_refund_no: refund_no(),
+        refund_id: "50300604212020051600550537447".to_owned(),
+        total: Fen::new(1110).unwrap(),
+        amount: Fen::new(110).unwrap(),
+        refunded_total: Fen::new(210).unwrap(),
+        payer: Some("2088102116773037".to_owned()),
+        reason: Some("少了一杯 <茶>".to_owned()),
+        asked_at: NOW.plus(-2000),
+        done_at: (state == GatewayRefundState::Success).then_some(NOW.plus(-1000)),
+        state,
+        repeated: false,
     }
 }
 

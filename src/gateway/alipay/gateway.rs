@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use super::super::keys::{PrivateKey, PublicKey};
 use super::super::{
-    Answer, Call, Counterpart, Objection, Received, Refusal, Stamp, Standing, TradeState, answer, notice,
+    Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Objection, Received, Refusal, Stamp,
+    Standing, TradeState, answer, notice,
 };
 use super::rules::{self, no};
 use super::{Empties, Params, canonical, get, put, read_form, sign};
@@ -138,6 +139,9 @@ impl AlipayGateway {
                 echo.push((name.to_owned(), value));
             }
         }
+        if biz.wants_option("gmt_refund_pay") {
+            echo.push(("query_options".to_owned(), "gmt_refund_pay".to_owned()));
+        }
         Ok(Received { call, method: method.to_owned(), fingerprint: biz.fingerprint(), echo })
     }
 
@@ -207,7 +211,21 @@ impl Counterpart for AlipayGateway {
         add("msg", "Success");
         match answered {
             Answer::Created(code) => add("qr_code", &code.content),
-            Answer::Closed | Answer::Refund(_) | Answer::RefundQuery(_) => {}
+            Answer::Closed => {}
+            // The real gateway knows at once that a refund cannot be: it never takes one on to fail later.
+            Answer::Refund(refund) if refund.state == GatewayRefundState::Closed => {
+                refusal_node(&mut node, &no("ACQ.TRADE_NOT_ALLOW_REFUND", String::new()), echo);
+                return self.envelope(&node, echo, true);
+            }
+            Answer::Refund(refund) => taken_on(&mut node, refund),
+            // A yes that says nothing: no such refund (gateways.md 4.10).
+            Answer::RefundQuery(refund) => {
+                let known = refund.as_ref().filter(|refund| refund.state != GatewayRefundState::Closed);
+                if let Some(refund) = known {
+                    refund_standing(&mut node, refund, echo);
+                }
+                return self.envelope(&node, echo, true);
+            }
             Answer::Trade(trade) => {
                 let Some(trade_no) = &trade.transaction_id else {
                     // Nobody scanned it: to Alipay there is no trade yet (gateways.md 4.4, 4.9).
@@ -248,7 +266,7 @@ impl Counterpart for AlipayGateway {
             ("seller_id", &self.config.seller_id),
             ("out_trade_no", trade.out_trade_no.as_str()),
             ("subject", &trade.title),
-            ("trade_status", status(trade.state)),
+            ("trade_status", status(trade)),
             ("total_amount", &trade.total.to_string()),
             ("gmt_create", &time::spaced(trade.created_at)),
         ] {
@@ -270,6 +288,15 @@ impl Counterpart for AlipayGateway {
         } else if trade.state == TradeState::Closed {
             put(&mut params, "gmt_close", &time::spaced(stamp.now));
         }
+        if let Some(refunded) = &trade.refunded {
+            put(&mut params, "refund_fee", &refunded.total.to_string());
+            put(&mut params, "out_biz_no", refunded.out_refund_no.as_str());
+            let fraction = refunded.at.0.rem_euclid(1000);
+            put(&mut params, "gmt_refund", &format!("{}.{fraction:03}", time::spaced(refunded.at)));
+            if refunded.total >= trade.total {
+                put(&mut params, "gmt_close", &time::spaced(refunded.at));
+            }
+        }
         // How the real one signs empties is not known: there are none (gateways.md 4.5, 8).
         params.retain(|_, value| !value.is_empty());
         let signature = sign(&self.config.alipay_key, &canonical(&params, &[], Empties::Kept));
@@ -277,6 +304,16 @@ impl Counterpart for AlipayGateway {
         put(&mut params, "sign", &signature);
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&params).finish();
         notice(notify_url, "application/x-www-form-urlencoded; charset=utf-8", body)
+    }
+
+    fn encode_refund_notice(
+        &self,
+        _refund: &GatewayRefund,
+        _notify_url: &str,
+        _delivery_id: &str,
+        _stamp: &Stamp,
+    ) -> Option<Request<Bytes>> {
+        None
     }
 
     fn decode_ack(&self, ack: &Response<Bytes>) -> bool {
@@ -326,7 +363,7 @@ fn standing(node: &mut Map<String, Value>, trade: &Standing) {
     let paid = if trade.paid_at.is_some() { total.as_str() } else { "0.00" };
     let mut fields = vec![
         ("out_trade_no", trade.out_trade_no.as_str()),
-        ("trade_status", status(trade.state)),
+        ("trade_status", status(trade)),
         ("total_amount", total.as_str()),
         ("buyer_pay_amount", paid),
         ("invoice_amount", paid),
@@ -355,8 +392,51 @@ fn paid_amounts(params: &mut Params, trade: &Standing, at: UnixMillis) {
     put(params, "fund_bill_list", &bill.to_string());
 }
 
-const fn status(state: TradeState) -> &'static str {
-    match state {
+/// The answer to a refund. The money moves at once, so a repetition moves none (gateways.md 4.10).
+fn taken_on(node: &mut Map<String, Value>, refund: &GatewayRefund) {
+    let moved = refund.state == GatewayRefundState::Success && !refund.repeated;
+    let total = refund.refunded_total.to_string();
+    let sent = if moved { refund.amount.to_string() } else { "0.00".to_owned() };
+    let mut fields = vec![
+        ("trade_no", refund.transaction_id.as_str()),
+        ("out_trade_no", refund.out_trade_no.as_str()),
+        ("buyer_logon_id", "138****0000"),
+        ("fund_change", if moved { "Y" } else { "N" }),
+        ("refund_fee", &total),
+        ("send_back_fee", &sent),
+    ];
+    fields.extend(refund.payer.as_deref().map(|payer| ("buyer_user_id", payer)));
+    let at = refund.done_at.map(time::spaced);
+    fields.extend(at.as_deref().map(|at| ("gmt_refund_pay", at)));
+    node.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+}
+
+/// The answer to a query for a refund: without a status it is not done (gateways.md 4.10).
+fn refund_standing(node: &mut Map<String, Value>, refund: &GatewayRefund, echo: &[(String, String)]) {
+    let (total, amount) = (refund.total.to_string(), refund.amount.to_string());
+    let mut fields = vec![
+        ("trade_no", refund.transaction_id.as_str()),
+        ("out_trade_no", refund.out_trade_no.as_str()),
+        ("out_request_no", refund.out_refund_no.as_str()),
+        ("total_amount", &total),
+        ("refund_amount", &amount),
+    ];
+    fields.extend(refund.reason.as_deref().map(|reason| ("refund_reason", reason)));
+    let asked = echo.iter().any(|(name, value)| name == "query_options" && value == "gmt_refund_pay");
+    let at = refund.done_at.filter(|_| asked).map(time::spaced);
+    if refund.state == GatewayRefundState::Success {
+        fields.extend([("refund_status", "REFUND_SUCCESS"), ("send_back_fee", &amount)]);
+        fields.extend(at.as_deref().map(|at| ("gmt_refund_pay", at)));
+    }
+    node.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+}
+
+/// A trade whose money all went back is closed (gateways.md 4.5).
+fn status(trade: &Standing) -> &'static str {
+    if trade.refunded.as_ref().is_some_and(|refunded| refunded.total >= trade.total) {
+        return "TRADE_CLOSED";
+    }
+    match trade.state {
         TradeState::NotPay => "WAIT_BUYER_PAY",
         TradeState::Success => "TRADE_SUCCESS",
         TradeState::Closed => "TRADE_CLOSED",

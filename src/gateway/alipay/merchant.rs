@@ -13,13 +13,16 @@ use serde_json::value::RawValue;
 
 use super::super::keys::{PrivateKey, PublicKey};
 use super::super::{
-    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Told, Trade, Verified,
-    answer, post,
+    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, RefundTerms, Reply, Retry, Stamp, Terms, Told, Trade,
+    Verified, answer, post,
 };
-use super::{Empties, Params, canonical, clip, first_chars, get, need, put, read_form, sign, write_form};
-use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
+use super::{
+    Empties, Params, canonical, clean_title, clip, first_chars, get, need, put, read_form, sign, write_form,
+};
+use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
+use crate::domain::refund::RefundStanding;
 use crate::domain::time;
 
 /// One merchant at Alipay.
@@ -159,8 +162,15 @@ impl Merchant for Alipay {
             },
             Call::Query { out_trade_no } => (QUERY, number(out_trade_no), None),
             Call::Close { out_trade_no } => (CLOSE, number(out_trade_no), None),
-            Call::Refund { .. } | Call::RefundQuery { .. } => {
-                return Err(Fault::Malformed("refunds are not spoken yet".to_owned()));
+            Call::Refund { out_trade_no, refund: terms } => (REFUND, refund(out_trade_no, terms), None),
+            Call::RefundQuery { out_trade_no, out_refund_no } => {
+                let biz = serde_json::json!({
+                    "out_trade_no": out_trade_no.as_str(),
+                    "out_request_no": out_refund_no.as_str(),
+                    // The time is told only when asked for.
+                    "query_options": ["gmt_refund_pay"],
+                });
+                (REFUND_QUERY, biz.to_string(), None)
             }
         };
         let mut params = self.signed(method, &biz_content, notify_url, stamp);
@@ -180,8 +190,8 @@ impl Merchant for Alipay {
             Call::Create { .. } => PRECREATE,
             Call::Query { .. } => QUERY,
             Call::Close { .. } => CLOSE,
-            Call::Refund { .. } => "alipay.trade.refund",
-            Call::RefundQuery { .. } => "alipay.trade.fastpay.refund.query",
+            Call::Refund { .. } => REFUND,
+            Call::RefundQuery { .. } => REFUND_QUERY,
         };
         let envelope: Envelope<'_> = serde_json::from_slice(reply.body())
             .map_err(|error| Fault::Malformed(format!("not the answer's JSON: {error}")))?;
@@ -199,8 +209,9 @@ impl Merchant for Alipay {
             }
             Call::Query { .. } => queried(&node).map(Reply::Trade),
             Call::Close { .. } => Ok(Reply::Closed),
-            Call::Refund { .. } | Call::RefundQuery { .. } => {
-                Err(Fault::Malformed("refunds are not spoken yet".to_owned()))
+            Call::Refund { refund, .. } => refunded(&node, refund).map(Reply::Refund),
+            Call::RefundQuery { out_refund_no, .. } => {
+                refund_standing(&node, out_refund_no).map(Reply::Refund)
             }
         }
     }
@@ -288,11 +299,18 @@ fn refused(call: &Call, node: &Node, signed: bool) -> Result<Reply, Fault> {
         return Err(Fault::Unknown(format!("{code} {}", clip(sub_code))));
     }
     let closing = matches!(call, Call::Close { .. });
+    let refunding = matches!(call, Call::Refund { .. } | Call::RefundQuery { .. });
     let retry = if !signed {
         // The gateway signs business failures and not its own; an unsigned no is never final.
         Retry::Later
     } else if matches!(call, Call::Query { .. }) && says(&["TRADE_NOT_EXIST"]) {
         return Ok(Reply::Trade(Trade::Absent));
+    } else if matches!(call, Call::RefundQuery { .. }) && says(&["TRADE_NOT_EXIST"]) {
+        return Ok(Reply::Refund(RefundStanding::Absent));
+    } else if code == "40005" || says(&["SELLER_BALANCE_NOT_ENOUGH"]) {
+        Retry::Later
+    } else if refunding {
+        Retry::Never
     } else if closing && says(&["TRADE_HAS_CLOSE"]) {
         return Ok(Reply::Closed);
     } else if says(&["TRADE_HAS_SUCCESS", "TRADE_HAS_FINISHED"]) {
@@ -302,8 +320,6 @@ fn refused(call: &Call, node: &Node, signed: bool) -> Result<Reply, Fault> {
         Retry::AlreadyPaid
     } else if says(&["TRADE_HAS_CLOSE", "CONTEXT_INCONSISTENT"]) {
         Retry::NewNumber
-    } else if code == "40005" {
-        Retry::Later
     } else {
         Retry::Never
     };
@@ -322,6 +338,37 @@ fn queried(node: &Node) -> Result<Trade, Fault> {
         "TRADE_CLOSED" if node.text("send_pay_date").is_some() => paid().map(Trade::Paid),
         "TRADE_CLOSED" => Ok(Trade::Closed),
         _ => Ok(Trade::Waiting),
+    }
+}
+
+/// The answer to a refund (gateways.md 4.10): the money moved now, or the call was a repetition, of which
+/// only a query says more.
+fn refunded(node: &Node, terms: &RefundTerms) -> Result<RefundStanding, Fault> {
+    if node.text("fund_change") != Some("Y") {
+        return Ok(RefundStanding::Processing);
+    }
+    // What went back of the trade in all, so at least ours.
+    let total = Fen::from_yuan(node.need("refund_fee")?).map_err(|_| wrong("refund_fee"))?;
+    if total < terms.amount {
+        return Err(Fault::Malformed(format!("refund_fee {total} is less than what was asked")));
+    }
+    Ok(RefundStanding::Succeeded { at: node.text("gmt_refund_pay").and_then(time::parse_spaced) })
+}
+
+/// The state of a queried refund (gateways.md 4.10).
+fn refund_standing(node: &Node, ours: &OutRefundNo) -> Result<RefundStanding, Fault> {
+    if node.text("out_request_no").is_some_and(|theirs| theirs != ours.as_str()) {
+        return Err(Fault::Malformed("the answer is about another refund".to_owned()));
+    }
+    match node.text("refund_status") {
+        Some("REFUND_SUCCESS") => {
+            node.need("out_request_no")?;
+            Ok(RefundStanding::Succeeded { at: node.text("gmt_refund_pay").and_then(time::parse_spaced) })
+        }
+        Some(_) => Ok(RefundStanding::Processing),
+        // An amount without a word on it: the refund is known, so it must not pass for none.
+        None if node.text("refund_amount").is_some() => Ok(RefundStanding::Processing),
+        None => Ok(RefundStanding::Absent),
     }
 }
 
@@ -357,6 +404,20 @@ fn number(out_trade_no: &OutTradeNo) -> String {
     serde_json::json!({ "out_trade_no": out_trade_no.as_str() }).to_string()
 }
 
+/// `biz_content` of a refund (gateways.md 4.10), all of it from the stored refund.
+fn refund(out_trade_no: &OutTradeNo, terms: &RefundTerms) -> String {
+    let mut biz = serde_json::json!({
+        "out_trade_no": out_trade_no.as_str(),
+        "out_request_no": terms.out_refund_no.as_str(),
+        "refund_amount": terms.amount.to_string(),
+    });
+    let reason = clean_title(terms.reason.as_deref().unwrap_or_default(), "");
+    if let Some(members) = biz.as_object_mut().filter(|_| !reason.is_empty()) {
+        members.insert("refund_reason".to_owned(), Value::from(reason));
+    }
+    biz.to_string()
+}
+
 fn wrong(name: &str) -> Fault {
     Fault::Malformed(format!("{name} is not one"))
 }
@@ -365,3 +426,5 @@ const PRECREATE: &str = "alipay.trade.precreate";
 const APP_PAY: &str = "alipay.trade.app.pay";
 const QUERY: &str = "alipay.trade.query";
 const CLOSE: &str = "alipay.trade.close";
+const REFUND: &str = "alipay.trade.refund";
+const REFUND_QUERY: &str = "alipay.trade.fastpay.refund.query";

@@ -4,6 +4,8 @@
 
 mod gateway;
 mod merchant;
+#[cfg(test)]
+mod refund_tests;
 mod rules;
 #[cfg(test)]
 mod tests;

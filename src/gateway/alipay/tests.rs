@@ -19,7 +19,7 @@ use crate::domain::money::Fen;
 use crate::domain::order::Code;
 use crate::domain::time;
 
-fn merchant() -> Alipay {
+pub(super) fn merchant() -> Alipay {
     Alipay::new(Config {
         app_id: "2014072300007148".to_owned(),
         seller_id: "2088102146225135".to_owned(),
@@ -29,7 +29,7 @@ fn merchant() -> Alipay {
     })
 }
 
-fn gateway() -> AlipayGateway {
+pub(super) fn gateway() -> AlipayGateway {
     AlipayGateway::new(GatewayConfig {
         app_id: "2014072300007148".to_owned(),
         seller_id: "2088102146225135".to_owned(),
@@ -51,7 +51,7 @@ fn query() -> Call {
     Call::Query { out_trade_no: number() }
 }
 
-fn sent(call: &Call) -> Request<Bytes> {
+pub(super) fn sent(call: &Call) -> Request<Bytes> {
     match merchant().encode_call(call, &stamp()).unwrap() {
         Outgoing::Send(request) => request,
         Outgoing::Local(reply) => panic!("{reply:?}"),
@@ -66,11 +66,11 @@ fn order_string(terms: Terms) -> String {
     }
 }
 
-fn each<'a>(file: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
+pub(super) fn each<'a>(file: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
     file[name].as_array().unwrap().iter()
 }
 
-fn text<'a>(vector: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(vector: &'a Value, name: &str) -> &'a str {
     vector[name].as_str().unwrap()
 }
 
@@ -484,11 +484,11 @@ proptest! {
 }
 
 /// Everything in the body of a POST, as some SDKs send it.
-fn called(params: &Params) -> Request<Bytes> {
+pub(super) fn called(params: &Params) -> Request<Bytes> {
     Request::post("http://127.0.0.1/gateway.do").body(write_form(params).into()).unwrap()
 }
 
-fn resign(params: &mut Params, key: &PrivateKey, skip: &[&str]) {
+pub(super) fn resign(params: &mut Params, key: &PrivateKey, skip: &[&str]) {
     let made = sign(key, &canonical(params, skip, Empties::Kept));
     put(params, "sign", &made);
 }

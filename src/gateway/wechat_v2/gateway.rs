@@ -9,11 +9,11 @@ use http::{Method, Request, Response, StatusCode};
 use super::super::keys::Secret;
 use super::super::xml::XmlError;
 use super::super::{
-    Answer, Call, Counterpart, Objection, Received, Refusal, Stamp, Standing, Terms, TradeState, answer,
-    check_notify_url, untitled, xml,
+    Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Objection, Received, RefundTerms, Refusal,
+    Stamp, Standing, Terms, TradeState, answer, check_notify_url, fen, notice, untitled, xml,
 };
-use super::{Fields, SignType, canonical, get, put, seal, sign, verify, write};
-use crate::domain::id::{OutTradeNo, Scene, UnixMillis};
+use super::{Fields, REFUND_DESC_MAX, SignType, canonical, get, put, seal, sealed, sign, verify, write};
+use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::time;
 
@@ -119,6 +119,8 @@ impl Counterpart for WechatV2Gateway {
             "/pay/unifiedorder" => "wx.unifiedorder",
             "/pay/orderquery" => "wx.orderquery",
             "/pay/closeorder" => "wx.closeorder",
+            "/secapi/pay/refund" => "wx.refund",
+            "/pay/refundquery" => "wx.refundquery",
             other => {
                 let why = format!("{other} is not served here");
                 return Err(unsigned("INVALID_REQUEST", "请求路径错误", why));
@@ -138,6 +140,8 @@ impl Counterpart for WechatV2Gateway {
         let call = match method {
             "wx.unifiedorder" => create(&fields, now),
             "wx.orderquery" => number(&fields).map(|out_trade_no| Call::Query { out_trade_no }),
+            "wx.refund" => refund(&fields),
+            "wx.refundquery" => refund_query(&fields),
             _ => number(&fields).map(|out_trade_no| Call::Close { out_trade_no }),
         };
         let call = call.map_err(|refusal| Refusal { echo: echo.clone(), ..refusal })?;
@@ -154,8 +158,11 @@ impl Counterpart for WechatV2Gateway {
             (Objection::Closed, _) => ("ORDERCLOSED", "该订单已关闭"),
             (Objection::OtherTerms, _) => ("INVALID_REQUEST", "201 商户订单号重复"),
             (Objection::NotPaid, _) => ("TRADE_STATE_ERROR", "订单状态错误"),
-            (Objection::RefundTooMuch | Objection::RefundDiffers, _) => ("PARAM_ERROR", "退款金额错误"),
-            (Objection::RefundAbsent, _) => ("REFUNDNOTEXIST", "退款单查询失败"),
+            (Objection::RefundTooMuch, _) => ("INVALID_REQUEST", "refund_fee大于可退金额"),
+            (Objection::RefundDiffers, _) => {
+                ("REFUND_FEE_MISMATCH", "订单金额或退款金额与之前请求不一致，请核实后再试")
+            }
+            (Objection::RefundAbsent, _) => ("REFUNDNOTEXIST", "退款订单查询失败"),
             (Objection::Busy, _) => ("SYSTEMERROR", "系统错误"),
         };
         let explanation = format!("{} on {}: {objection:?}", received.method, received.call.out_trade_no());
@@ -163,6 +170,11 @@ impl Counterpart for WechatV2Gateway {
     }
 
     fn encode_answer(&self, answered: &Answer, echo: &[(String, String)], stamp: &Stamp) -> Response<Bytes> {
+        if let Answer::RefundQuery(None) = answered {
+            let why = "the query is answered with no refund".to_owned();
+            let absent = signed_no("REFUNDNOTEXIST", "退款订单查询失败", why);
+            return self.encode_answer(&Answer::Refused(absent), echo, stamp);
+        }
         let mut fields = Fields::new();
         put(&mut fields, "result_code", "SUCCESS");
         match answered {
@@ -173,7 +185,12 @@ impl Counterpart for WechatV2Gateway {
                 put(&mut fields, "code_url", &code.content);
             }
             Answer::Trade(trade) => standing(&mut fields, trade),
-            Answer::Refund(_) | Answer::RefundQuery(_) => {}
+            Answer::Refund(refund) => taken_on(&mut fields, refund),
+            Answer::RefundQuery(refund) => {
+                if let Some(refund) = refund {
+                    refund_standing(&mut fields, refund);
+                }
+            }
             Answer::Closed => put(&mut fields, "result_msg", "OK"),
             Answer::Refused(refusal) if refusal.trusted => {
                 put(&mut fields, "result_code", "FAIL");
@@ -206,7 +223,26 @@ impl Counterpart for WechatV2Gateway {
         copy_echo(&mut fields, &trade.echo, &["device_info", "attach"]);
         payment(&mut fields, trade);
         let body = seal(fields, &self.config.key, sign_type_of(&trade.echo), stamp);
-        super::super::notice(notify_url, "text/xml; charset=utf-8", body)
+        notice(notify_url, "text/xml; charset=utf-8", body)
+    }
+
+    fn encode_refund_notice(
+        &self,
+        refund: &GatewayRefund,
+        notify_url: &str,
+        _delivery_id: &str,
+        stamp: &Stamp,
+    ) -> Option<Request<Bytes>> {
+        if refund.state == GatewayRefundState::Processing {
+            return None;
+        }
+        let mut fields = Fields::new();
+        put(&mut fields, "return_code", "SUCCESS");
+        put(&mut fields, "appid", &self.config.app_id);
+        put(&mut fields, "mch_id", &self.config.mch_id);
+        put(&mut fields, "nonce_str", &stamp.nonce);
+        put(&mut fields, "req_info", &sealed::seal(&refund_end(refund), &self.config.key)?);
+        Some(notice(notify_url, "text/xml; charset=utf-8", write(&fields)))
     }
 
     fn decode_ack(&self, ack: &Response<Bytes>) -> bool {
@@ -222,19 +258,14 @@ fn create(fields: &Fields, now: UnixMillis) -> Result<Call, Refusal> {
     if title.len() > 127 || title.chars().any(untitled) {
         return Err(param("body", "at most 127 bytes of UTF-8, no control or 4-byte characters"));
     }
-    let total = want(fields, "total_fee")?;
-    let digits = total.bytes().all(|b| b.is_ascii_digit());
-    let total = total.parse().ok().filter(|fen| digits && *fen > 0).and_then(|fen| Fen::new(fen).ok());
-    let total = total.ok_or_else(|| param("total_fee", "a whole number of fen, at least 1"))?;
+    let total = amount(fields, "total_fee")?;
     let client_ip = want(fields, "spbill_create_ip")?;
     if client_ip.parse::<IpAddr>().is_err() {
         return Err(param("spbill_create_ip", "an IPv4 or IPv6 address"));
     }
     let notify_url = want(fields, "notify_url")?;
     check_notify_url(notify_url).map_err(|why| param("notify_url", why))?;
-    if get(fields, "fee_type").is_some_and(|currency| currency != "CNY") {
-        return Err(param("fee_type", "CNY"));
-    }
+    in_yuan(fields, "fee_type")?;
     if get(fields, "attach").is_some_and(|attach| attach.len() > 127) {
         return Err(param("attach", "at most 127 bytes"));
     }
@@ -255,6 +286,45 @@ fn create(fields: &Fields, now: UnixMillis) -> Result<Call, Refusal> {
         client_ip: client_ip.to_owned(),
     };
     Ok(Call::Create { out_trade_no, terms })
+}
+
+/// `refund` (gateways.md 1.5), by the merchant's number of the trade.
+fn refund(fields: &Fields) -> Result<Call, Refusal> {
+    let out_trade_no = number(fields)?;
+    let out_refund_no = refund_number(fields)?;
+    let (total, amount) = (amount(fields, "total_fee")?, amount(fields, "refund_fee")?);
+    if amount > total {
+        let why = format!("refund_fee {} is more than total_fee {}", amount.get(), total.get());
+        // Unsigned although the request was signed, as merchants have seen it.
+        return Err(unsigned("PARAM_ERROR", "invalid refund_fee", why));
+    }
+    in_yuan(fields, "refund_fee_type")?;
+    let reason = get(fields, "refund_desc");
+    if reason.is_some_and(|text| text.len() > REFUND_DESC_MAX || text.chars().any(untitled)) {
+        return Err(param("refund_desc", "at most 80 bytes of UTF-8, no control or 4-byte characters"));
+    }
+    let accounts = ["REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS"];
+    if get(fields, "refund_account").is_some_and(|account| !accounts.contains(&account)) {
+        return Err(param("refund_account", &accounts.join(" or ")));
+    }
+    let notify_url = get(fields, "notify_url").unwrap_or_default();
+    if !notify_url.is_empty() {
+        check_notify_url(notify_url).map_err(|why| param("notify_url", why))?;
+    }
+    let (reason, notify_url) = (reason.map(str::to_owned), notify_url.to_owned());
+    let refund = RefundTerms { out_refund_no, total, amount, reason, notify_url };
+    Ok(Call::Refund { out_trade_no, refund })
+}
+
+/// `refundquery` (gateways.md 1.5), by the merchant's number of the refund; that of the trade is not needed.
+fn refund_query(fields: &Fields) -> Result<Call, Refusal> {
+    let out_refund_no = refund_number(fields)?;
+    let out_trade_no = match get(fields, "out_trade_no") {
+        Some(_) => number(fields)?,
+        None => OutTradeNo::new(out_refund_no.as_str())
+            .map_err(|error| param("out_refund_no", &error.to_string()))?,
+    };
+    Ok(Call::RefundQuery { out_trade_no, out_refund_no })
 }
 
 /// `time_expire`; without one the two hours a code lives.
@@ -281,9 +351,30 @@ fn number(fields: &Fields) -> Result<OutTradeNo, Refusal> {
     OutTradeNo::new(text).map_err(|_| rule())
 }
 
+/// The merchant's number of a refund. The real gateway also takes `| * @`.
+fn refund_number(fields: &Fields) -> Result<OutRefundNo, Refusal> {
+    let text = want(fields, "out_refund_no")?;
+    OutRefundNo::new(text).map_err(|_| param("out_refund_no", "1 to 64 of 0-9 A-Z a-z _ -"))
+}
+
+/// Money, at least one fen.
+fn amount(fields: &Fields, name: &str) -> Result<Fen, Refusal> {
+    let amount = fen(want(fields, name)?).filter(|fen| *fen > Fen::ZERO);
+    amount.ok_or_else(|| param(name, "a whole number of fen, at least 1"))
+}
+
+fn in_yuan(fields: &Fields, name: &str) -> Result<(), Refusal> {
+    match get(fields, name) {
+        None | Some("CNY") => Ok(()),
+        Some(_) => Err(param(name, "CNY")),
+    }
+}
+
 /// The answer to a query (gateways.md 1.5).
 fn standing(fields: &mut Fields, trade: &Standing) {
     let (state, description) = match trade.state {
+        // After any refund, of a part too (gateways.md 5, pitfall 11).
+        TradeState::Success if trade.refunded.is_some() => ("REFUND", "订单发生过退款，退款详情请查询退款单"),
         TradeState::Success => ("SUCCESS", "支付成功"),
         TradeState::NotPay => ("NOTPAY", "订单未支付"),
         TradeState::Closed => ("CLOSED", "订单已关闭"),
@@ -316,6 +407,84 @@ fn payment(fields: &mut Fields, trade: &Standing) {
     }
     if let Some(at) = trade.paid_at {
         put(fields, "time_end", &time::compact(at));
+    }
+}
+
+/// The answer to an accepted refund (gateways.md 1.5). It says nothing of how the refund stands.
+fn taken_on(fields: &mut Fields, refund: &GatewayRefund) {
+    let (total, amount) = (refund.total.get().to_string(), refund.amount.get().to_string());
+    for (name, value) in [
+        ("transaction_id", refund.transaction_id.as_str()),
+        ("out_trade_no", refund.out_trade_no.as_str()),
+        ("out_refund_no", refund.out_refund_no.as_str()),
+        ("refund_id", &refund.refund_id),
+        ("refund_fee", &amount),
+        ("cash_refund_fee", &amount),
+        ("coupon_refund_fee", "0"),
+        ("coupon_refund_count", "0"),
+        ("total_fee", &total),
+        ("cash_fee", &total),
+    ] {
+        put(fields, name, value);
+    }
+}
+
+/// The answer to a query for one refund: a list of one (gateways.md 1.5).
+fn refund_standing(fields: &mut Fields, refund: &GatewayRefund) {
+    let (total, amount) = (refund.total.get().to_string(), refund.amount.get().to_string());
+    for (name, value) in [
+        ("transaction_id", refund.transaction_id.as_str()),
+        ("out_trade_no", refund.out_trade_no.as_str()),
+        ("total_fee", &total),
+        ("cash_fee", &total),
+        ("refund_fee", &amount),
+        ("refund_count", "1"),
+        ("out_refund_no_0", refund.out_refund_no.as_str()),
+        ("refund_id_0", &refund.refund_id),
+        ("refund_channel_0", "ORIGINAL"),
+        ("refund_fee_0", &amount),
+        ("refund_status_0", refund_word(refund.state)),
+        ("refund_account_0", "REFUND_SOURCE_UNSETTLED_FUNDS"),
+        ("refund_recv_accout_0", PURSE),
+    ] {
+        put(fields, name, value);
+    }
+    if let Some(at) = refund.done_at {
+        put(fields, "refund_success_time_0", &time::spaced(at));
+    }
+}
+
+/// What a refund notice holds under its seal (gateways.md 1.7).
+fn refund_end(refund: &GatewayRefund) -> Fields {
+    let (total, amount) = (refund.total.get().to_string(), refund.amount.get().to_string());
+    let mut fields = Fields::new();
+    for (name, value) in [
+        ("transaction_id", refund.transaction_id.as_str()),
+        ("out_trade_no", refund.out_trade_no.as_str()),
+        ("refund_id", &refund.refund_id),
+        ("out_refund_no", refund.out_refund_no.as_str()),
+        ("total_fee", &total),
+        ("settlement_total_fee", &total),
+        ("refund_fee", &amount),
+        ("settlement_refund_fee", &amount),
+        ("refund_status", refund_word(refund.state)),
+        ("refund_recv_accout", PURSE),
+        ("refund_account", "REFUND_SOURCE_UNSETTLED_FUNDS"),
+        ("refund_request_source", "API"),
+    ] {
+        put(&mut fields, name, value);
+    }
+    if let Some(at) = refund.done_at {
+        put(&mut fields, "success_time", &time::spaced(at));
+    }
+    fields
+}
+
+const fn refund_word(state: GatewayRefundState) -> &'static str {
+    match state {
+        GatewayRefundState::Processing => "PROCESSING",
+        GatewayRefundState::Success => "SUCCESS",
+        GatewayRefundState::Closed => "REFUNDCLOSE",
     }
 }
 
@@ -354,3 +523,6 @@ fn unsigned(code: &str, message: &str, explanation: String) -> Refusal {
         echo: Vec::new(),
     }
 }
+
+/// Where the money goes.
+const PURSE: &str = "支付用户零钱";

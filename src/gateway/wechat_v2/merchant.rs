@@ -6,13 +6,16 @@ use http::{Request, Response};
 
 use super::super::keys::Secret;
 use super::super::{
-    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, Reply, Retry, Stamp, Terms, Told, Trade, Verified,
-    answer, post,
+    Ack, Call, Fault, Merchant, Notice, Outgoing, Paid, RefundTerms, Reply, Retry, Stamp, Terms, Told, Trade,
+    Verified, answer, fen, post,
 };
-use super::{Fields, PayParams, SignType, clip, get, need, put, read, seal, sign, verify};
-use crate::domain::id::{OutTradeNo, Scene, TransactionId, UnixMillis};
-use crate::domain::money::Fen;
+use super::{
+    Fields, PayParams, REFUND_DESC_MAX, SignType, clean, clip, get, need, put, read, seal, sealed, sign,
+    verify,
+};
+use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::order::Code;
+use crate::domain::refund::RefundStanding;
 use crate::domain::time;
 
 /// One merchant at WeChat.
@@ -84,25 +87,34 @@ impl WechatV2 {
 
     /// Checks everything that must hold before a field of an answer or notice may be read: the transport
     /// level's yes, the signature, and that it is about us.
-    fn trusted(&self, body: &[u8]) -> Result<Fields, Fault> {
-        let fields = read(body)?;
-        match need(&fields, "return_code")? {
-            "SUCCESS" => {}
-            // Unsigned by design (gateways.md 1.1), so it is a no for now and never a final one.
-            "FAIL" => {
-                let message = clip(get(&fields, "return_msg").unwrap_or_default());
-                return Err(Fault::Refused { code: "FAIL".to_owned(), message, retry: Retry::Later });
-            }
-            other => return Err(Fault::Malformed(format!("return_code {}", clip(other)))),
-        }
-        verify(&fields, &self.config.key, self.config.sign_type)?;
+    fn trusted(&self, fields: &Fields) -> Result<(), Fault> {
+        spoken(fields)?;
+        verify(fields, &self.config.key, self.config.sign_type)?;
+        self.ours(fields)
+    }
+
+    fn ours(&self, fields: &Fields) -> Result<(), Fault> {
         for (name, ours) in [("appid", &self.config.app_id), ("mch_id", &self.config.mch_id)] {
-            let theirs = need(&fields, name)?;
+            let theirs = need(fields, name)?;
             if theirs != ours {
                 return Err(Fault::ForeignAccount(format!("{name} {}", clip(theirs))));
             }
         }
-        Ok(fields)
+        Ok(())
+    }
+
+    /// A refund notice has no signature; that its content opens with our key is all it has (gateways.md
+    /// 1.7). So nothing of it is believed but that the refund is worth a query (5, pitfall 3).
+    fn refund_notice(&self, fields: &Fields) -> Result<Verified<Notice>, Fault> {
+        let wrong = |name: &str| Fault::Malformed(format!("{name} is not one"));
+        spoken(fields)?;
+        let told = sealed::open(need(fields, "req_info")?, &self.config.key)?;
+        self.ours(fields)?;
+        let out_trade_no =
+            OutTradeNo::new(need(&told, "out_trade_no")?).map_err(|_| wrong("out_trade_no"))?;
+        let out_refund_no =
+            OutRefundNo::new(need(&told, "out_refund_no")?).map_err(|_| wrong("out_refund_no"))?;
+        Ok(Verified(Notice { out_trade_no, delivery_id: None, told: Told::Refund { out_refund_no } }))
     }
 }
 
@@ -124,8 +136,16 @@ impl Merchant for WechatV2 {
             }
             Call::Query { .. } => "/pay/orderquery",
             Call::Close { .. } => "/pay/closeorder",
-            Call::Refund { .. } => "/secapi/pay/refund",
-            Call::RefundQuery { .. } => "/pay/refundquery",
+            Call::Refund { refund: terms, .. } => {
+                refund(&mut fields, terms);
+                "/secapi/pay/refund"
+            }
+            Call::RefundQuery { out_refund_no, .. } => {
+                // One number only: which of two counts is not written anywhere that can be relied on.
+                fields.remove("out_trade_no");
+                put(&mut fields, "out_refund_no", out_refund_no.as_str());
+                "/pay/refundquery"
+            }
         };
         let body = seal(fields, &self.config.key, self.config.sign_type, stamp);
         let url = format!("{}{path}", self.config.base_url.trim_end_matches('/'));
@@ -133,10 +153,22 @@ impl Merchant for WechatV2 {
     }
 
     fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault> {
+        if let Call::Refund { .. } = call
+            && wants_certificate(reply.body())
+        {
+            return Err(Fault::Refused {
+                code: format!("HTTP {}", reply.status().as_u16()),
+                message: "WeChat Pay takes refunds only over the merchant's API certificate \
+                          (apiclient_cert.pem and apiclient_key.pem), and did not get it"
+                    .to_owned(),
+                retry: Retry::Later,
+            });
+        }
         if !reply.status().is_success() {
             return Err(Fault::Unknown(format!("HTTP {}", reply.status().as_u16())));
         }
-        let fields = self.trusted(reply.body())?;
+        let fields = read(reply.body())?;
+        self.trusted(&fields)?;
         match need(&fields, "result_code")? {
             "SUCCESS" => {}
             "FAIL" => return refused(call, &fields),
@@ -149,21 +181,31 @@ impl Merchant for WechatV2 {
                 Ok(Reply::Created(Code { content, prepay_id }))
             }
             Call::Query { out_trade_no } => {
-                let named = need(&fields, "out_trade_no")?;
-                if named != out_trade_no.as_str() {
-                    return Err(Fault::Malformed(format!("the answer is about {}", clip(named))));
-                }
+                about(&fields, "out_trade_no", out_trade_no.as_str())?;
                 trade(&fields).map(Reply::Trade)
             }
             Call::Close { .. } => Ok(Reply::Closed),
-            Call::Refund { .. } | Call::RefundQuery { .. } => {
-                Err(Fault::Malformed("refunds are not spoken yet".to_owned()))
+            Call::Refund { out_trade_no, refund } => {
+                about(&fields, "out_trade_no", out_trade_no.as_str())?;
+                about(&fields, "out_refund_no", refund.out_refund_no.as_str())?;
+                about(&fields, "total_fee", &refund.total.get().to_string())?;
+                about(&fields, "refund_fee", &refund.amount.get().to_string())?;
+                // Accepted, not finished (gateways.md 1.5).
+                Ok(Reply::Refund(RefundStanding::Processing))
+            }
+            Call::RefundQuery { out_trade_no, out_refund_no } => {
+                about(&fields, "out_trade_no", out_trade_no.as_str())?;
+                refund_standing(&fields, out_refund_no).map(Reply::Refund)
             }
         }
     }
 
     fn decode_notice(&self, notice: &Request<Bytes>, _now: UnixMillis) -> Result<Verified<Notice>, Fault> {
-        let fields = self.trusted(notice.body())?;
+        let fields = read(notice.body())?;
+        if fields.contains_key("req_info") {
+            return self.refund_notice(&fields);
+        }
+        self.trusted(&fields)?;
         // Only successful payments are told (gateways.md 1.6); there is no trade_state.
         let result = need(&fields, "result_code")?;
         if result != "SUCCESS" {
@@ -175,6 +217,47 @@ impl Merchant for WechatV2 {
     }
 }
 
+/// The transport level's word (gateways.md 1.1).
+fn spoken(fields: &Fields) -> Result<(), Fault> {
+    match need(fields, "return_code")? {
+        "SUCCESS" => Ok(()),
+        // Unsigned by design (gateways.md 1.1), so it is a no for now and never a final one.
+        "FAIL" => {
+            let message = clip(get(fields, "return_msg").unwrap_or_default());
+            Err(Fault::Refused { code: "FAIL".to_owned(), message, retry: Retry::Later })
+        }
+        other => Err(Fault::Malformed(format!("return_code {}", clip(other)))),
+    }
+}
+
+/// Refuses an answer in which `name` is not what was asked about.
+fn about(fields: &Fields, name: &str, ours: &str) -> Result<(), Fault> {
+    let theirs = need(fields, name)?;
+    if theirs == ours {
+        Ok(())
+    } else {
+        Err(Fault::Malformed(format!("the answer's {name} is {}, not {ours}", clip(theirs))))
+    }
+}
+
+/// The fields of `refund` (gateways.md 1.5), all of them from the stored refund.
+fn refund(fields: &mut Fields, terms: &RefundTerms) {
+    put(fields, "out_refund_no", terms.out_refund_no.as_str());
+    put(fields, "total_fee", &terms.total.get().to_string());
+    put(fields, "refund_fee", &terms.amount.get().to_string());
+    put(fields, "refund_fee_type", "CNY");
+    put(fields, "refund_desc", &clean(terms.reason.as_deref().unwrap_or_default(), REFUND_DESC_MAX));
+    put(fields, "notify_url", &terms.notify_url);
+}
+
+/// Whether this is the web server's page for a connection without a client certificate, which comes before
+/// anything of the protocol (gateways.md 1.1). Its exact words are not known.
+fn wants_certificate(body: &[u8]) -> bool {
+    let head = body.get(..body.len().min(4096)).unwrap_or_default();
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    text.contains("<html") && text.contains("ssl certificate")
+}
+
 /// A signed business failure (gateways.md 1.2, 1.5). Codes are written with and without `_` in the wild.
 fn refused(call: &Call, fields: &Fields) -> Result<Reply, Fault> {
     let code = need(fields, "err_code")?;
@@ -182,8 +265,13 @@ fn refused(call: &Call, fields: &Fields) -> Result<Reply, Fault> {
     let retry = match (call, code.replace('_', "").as_str()) {
         (Call::Query { .. }, "ORDERNOTEXIST") => return Ok(Reply::Trade(Trade::Absent)),
         (Call::Close { .. }, "ORDERCLOSED") => return Ok(Reply::Closed),
+        (Call::RefundQuery { .. }, "REFUNDNOTEXIST") => return Ok(Reply::Refund(RefundStanding::Absent)),
         (_, "SYSTEMERROR" | "BIZERRNEEDRETRY") => {
             return Err(Fault::Unknown(format!("{} {}", clip(code), clip(message))));
+        }
+        // Of a refund: there is nothing left to give back, and that stays so.
+        (Call::Refund { .. } | Call::RefundQuery { .. }, "TRADESTATEERROR" | "INVALIDREQUEST") => {
+            Retry::Never
         }
         (_, "ORDERPAID") => Retry::AlreadyPaid,
         (_, "ORDERCLOSED" | "OUTTRADENOUSED") => Retry::NewNumber,
@@ -191,7 +279,11 @@ fn refused(call: &Call, fields: &Fields) -> Result<Reply, Fault> {
         (_, "INVALIDREQUEST") if message.contains("201") || message.contains("订单号重复") => {
             Retry::NewNumber
         }
-        (_, "FREQUENCYLIMITED" | "FREQUENCYLIMIT" | "NOTENOUGH" | "TRADESTATEERROR") => Retry::Later,
+        (
+            _,
+            "FREQUENCYLIMITED" | "FREQUENCYLIMIT" | "INVALIDREQTOOMUCH" | "NOTENOUGH" | "ORDERNOTREADY"
+            | "TRADESTATEERROR",
+        ) => Retry::Later,
         _ => Retry::Never,
     };
     Err(Fault::Refused { code: clip(code), message: clip(message), retry })
@@ -207,6 +299,25 @@ fn trade(fields: &Fields) -> Result<Trade, Fault> {
     }
 }
 
+/// The state of a queried refund. The answer is a list; ours is where its number stands (gateways.md 1.5).
+fn refund_standing(fields: &Fields, ours: &OutRefundNo) -> Result<RefundStanding, Fault> {
+    let nth = fields.iter().find_map(|(name, value)| {
+        let nth = name.strip_prefix("out_refund_no_")?;
+        let digits = !nth.is_empty() && nth.bytes().all(|b| b.is_ascii_digit());
+        (digits && value == ours.as_str()).then_some(nth)
+    });
+    let nth = nth.ok_or_else(|| Fault::Malformed(format!("the answer does not hold {ours}")))?;
+    match need(fields, &format!("refund_status_{nth}"))? {
+        "SUCCESS" => {
+            let at = get(fields, &format!("refund_success_time_{nth}"));
+            Ok(RefundStanding::Succeeded { at: at.and_then(time::parse_spaced) })
+        }
+        // CHANGE: it came back from the shopper's bank, and a person must send it another way.
+        failed @ ("REFUNDCLOSE" | "CHANGE") => Ok(RefundStanding::Failed { code: failed.to_owned() }),
+        _ => Ok(RefundStanding::Processing),
+    }
+}
+
 /// The money of a paid trade. Half a payment is none: every field must be there.
 fn paid(fields: &Fields) -> Result<Paid, Fault> {
     let wrong = |name: &str| Fault::Malformed(format!("{name} is not one"));
@@ -215,15 +326,12 @@ fn paid(fields: &Fields) -> Result<Paid, Fault> {
     {
         return Err(Fault::Malformed(format!("fee_type {}", clip(currency))));
     }
-    let total = need(fields, "total_fee")?;
-    let digits = total.bytes().all(|b| b.is_ascii_digit());
-    let total = total.parse().ok().filter(|_| digits).and_then(|fen| Fen::new(fen).ok());
     Ok(Paid {
         out_trade_no: OutTradeNo::new(need(fields, "out_trade_no")?).map_err(|_| wrong("out_trade_no"))?,
         transaction_id: TransactionId::new(need(fields, "transaction_id")?)
             .map_err(|_| wrong("transaction_id"))?,
         // The order amount, not cash_fee or settlement_total_fee, which coupons lower (pitfall 5).
-        total: total.ok_or_else(|| wrong("total_fee"))?,
+        total: fen(need(fields, "total_fee")?).ok_or_else(|| wrong("total_fee"))?,
         paid_at: time::parse_compact(need(fields, "time_end")?).ok_or_else(|| wrong("time_end"))?,
     })
 }

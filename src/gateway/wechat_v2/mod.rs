@@ -1,9 +1,12 @@
 //! WeChat Pay API v2: flat XML, signed with MD5 or HMAC-SHA256 under the merchant's 32-character key.
 //! Never trusts a field before the signature over all of them is checked (gateways.md 1).
-//! `merchant` is our half, `gateway` theirs.
+//! `merchant` is our half, `gateway` theirs; `sealed` is what both know of the encrypted refund notice.
 
 mod gateway;
 mod merchant;
+#[cfg(test)]
+mod refund_tests;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -62,9 +65,14 @@ pub fn identify(body: &[u8]) -> Result<(String, String), Fault> {
 /// The title as WeChat takes it for `body`: no characters of four bytes, at most 127 bytes (gateways.md
 /// 1.2 and pitfall 28); `fallback` if nothing is left.
 pub fn clean_title(title: &str, fallback: &str) -> String {
-    let kept: String = title.chars().filter(|letter| !untitled(*letter)).collect();
-    let cut = truncate_bytes(kept.trim(), 127).trim_end();
-    if cut.is_empty() { truncate_bytes(fallback, 127).to_owned() } else { cut.to_owned() }
+    let cut = clean(title, 127);
+    if cut.is_empty() { truncate_bytes(fallback, 127).to_owned() } else { cut }
+}
+
+/// What WeChat takes of a text: at most `max` bytes, no characters of four.
+fn clean(text: &str, max: usize) -> String {
+    let kept: String = text.chars().filter(|letter| !untitled(*letter)).collect();
+    truncate_bytes(kept.trim(), max).trim_end().to_owned()
 }
 
 /// `wanted`, but at least 5 min 30 s away: WeChat refuses less than 5 minutes by its own clock
@@ -148,6 +156,9 @@ fn need<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, Fault> {
 fn put(fields: &mut Fields, name: &str, value: &str) {
     fields.insert(name.to_owned(), value.to_owned());
 }
+
+/// Bytes of a `refund_desc` (gateways.md 1.5).
+const REFUND_DESC_MAX: usize = 80;
 
 /// Foreign words in our log lines have an end.
 fn clip(text: &str) -> String {

@@ -18,9 +18,9 @@ use crate::domain::id::{OutTradeNo, Scene, TransactionId};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
 
-const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+pub(super) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
 
-fn merchant(sign_type: SignType) -> WechatV2 {
+pub(super) fn merchant(sign_type: SignType) -> WechatV2 {
     WechatV2::new(Config {
         app_id: "wxd930ea5d5a258f4f".to_owned(),
         mch_id: "10000100".to_owned(),
@@ -30,7 +30,7 @@ fn merchant(sign_type: SignType) -> WechatV2 {
     })
 }
 
-fn gateway() -> WechatV2Gateway {
+pub(super) fn gateway() -> WechatV2Gateway {
     WechatV2Gateway::new(GatewayConfig {
         app_id: "wxd930ea5d5a258f4f".to_owned(),
         mch_id: "10000100".to_owned(),
@@ -42,7 +42,7 @@ fn create() -> Call {
     Call::Create { out_trade_no: number(), terms: terms(Scene::Native) }
 }
 
-fn sent(sign_type: SignType, call: &Call) -> Request<Bytes> {
+pub(super) fn sent(sign_type: SignType, call: &Call) -> Request<Bytes> {
     match merchant(sign_type).encode_call(call, &stamp()).unwrap() {
         Outgoing::Send(request) => request,
         Outgoing::Local(reply) => panic!("{reply:?}"),
@@ -54,7 +54,7 @@ fn fields_of(object: &Value) -> Fields {
     members.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
 }
 
-fn each<'a>(file: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
+pub(super) fn each<'a>(file: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
     file[name].as_array().unwrap().iter()
 }
 
@@ -412,7 +412,7 @@ proptest! {
     }
 }
 
-fn outcome_of<T: std::fmt::Debug>(read: Result<T, Fault>) -> String {
+pub(super) fn outcome_of<T: std::fmt::Debug>(read: Result<T, Fault>) -> String {
     let fault = match read {
         Ok(_) => return "ok".to_owned(),
         Err(fault) => format!("{fault:?}"),
