@@ -11,6 +11,7 @@
 //! | [`runtime`] | what do both servers stand on? | `domain::id::UnixMillis` |
 //! | [`server`] | what touches the world? | all of the above |
 //! | [`emulator`] | what does the other side do? | gateway, domain, runtime; never server |
+//! | [`torture`] | does it hold? | all of the above |
 //!
 //! Invariants, kept by types, tests and `tests/tidy.rs`:
 //!
@@ -44,6 +45,8 @@ pub mod gateway;
 pub mod runtime;
 #[cfg(feature = "ssr")]
 pub mod server;
+#[cfg(feature = "ssr")]
+pub mod torture;
 pub mod ui;
 
 /// Makes the browser ready for islands; the page's loader calls it once, before it wakes them.

@@ -329,7 +329,10 @@ impl Orders {
 }
 
 /// Checks a delivery as the standard says and tells its id.
-fn verify(
+///
+/// # Errors
+/// [`Unbelievable`].
+pub fn verify(
     secret: &Secret,
     headers: &HeaderMap,
     body: &[u8],

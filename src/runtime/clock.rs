@@ -1,8 +1,9 @@
-//! The clock: the only file that reads the time. Never hands out anything but `UnixMillis`.
+//! The clock: the only file that reads the time. Never hands out anything but `UnixMillis`, and how long
+//! something took.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::id::UnixMillis;
 
@@ -45,5 +46,22 @@ impl Clock {
     /// How far business time is ahead of the system's, in ms.
     pub fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// How long something takes, whatever anybody does to a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "the one legal reader of the monotonic clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }

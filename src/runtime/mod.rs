@@ -3,6 +3,7 @@
 //! randomness and sockets.
 
 pub mod clock;
+pub mod crash;
 pub mod listen;
 pub mod random;
 pub mod transport;

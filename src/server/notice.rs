@@ -15,6 +15,7 @@ use super::merchants::Member;
 use super::store::{Change, InboxRow, Settle, Verdict};
 use crate::domain::id::{Channel, TradeId};
 use crate::gateway::{self, Ack, Fault, Notice, Told, Verified, alipay, wechat_v2};
+use crate::runtime::crash::{self, Point};
 
 /// Bytes that are kept of a notice that is not trusted; real ones are shorter.
 const UNTRUSTED_RAW: usize = 4096;
@@ -61,11 +62,15 @@ async fn receive(
         tracing::error!(%error, "a notice was not settled");
         Ack::Failed
     });
+    if ack == Ack::Accepted {
+        crash::point(Point::AcceptBeforeAnswer);
+    }
     encode_ack(channel, ack)
 }
 
 /// The whole decision table of contract.md 4.
 async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: &Request<Bytes>) -> Ack {
+    crash::point(Point::AcceptRead);
     let (member, verified) = match verify(checkout, channel, notice) {
         Ok(verified) => verified,
         Err(_) if !limits.keep_untrusted() => return Ack::Failed,
@@ -76,6 +81,7 @@ async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: 
             return Ack::Failed;
         }
     };
+    crash::point(Point::AcceptVerified);
     match apply(checkout, channel, &member, verified, notice).await {
         Ok(ack) => ack,
         Err(error) => {
@@ -140,6 +146,7 @@ async fn apply(
     // What the order refuses by name contradicts what is settled, is recorded, and will not be otherwise
     // later: the gateway need not come again.
     if checkout.settle(told).await? {
+        crash::point(Point::AcceptAfterCommit);
         return Ok(Ack::Accepted);
     }
     tracing::error!(%trade, "a trusted notice names nothing of ours");

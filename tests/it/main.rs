@@ -11,7 +11,6 @@
 mod attack;
 mod cli;
 mod flows;
-mod refunds;
 mod schema;
 mod store;
 mod world;

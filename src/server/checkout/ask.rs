@@ -8,6 +8,7 @@ use crate::domain::id::{Channel, TradeId};
 use crate::domain::order::{Attempt, Event, Order, OrderId, Payment};
 use crate::gateway::{Call, Fault, Outgoing, Reply, Retry, Stamp, Trade};
 use crate::runtime::clock::Clock;
+use crate::runtime::crash::{self, Point};
 use crate::runtime::random;
 use crate::runtime::transport::SendError;
 use crate::server::store::Find;
@@ -83,40 +84,42 @@ impl Checkout {
         }
         let channel = attempt.scene.channel();
         let gone = match standing {
-            // Alipay knows no trade before the scan: there is nothing to close (`Attempt::last_look`). At
-            // WeChat a creation may still be on its way.
+            // Alipay knows no trade before the scan: there is nothing to close, and money that comes all
+            // the same is recorded as late. At WeChat a creation may still be on its way.
             Some(Trade::Absent) => channel == Channel::Ali || self.now().since(attempt.opened_at) > 60_000,
-            // Paid with another amount (the right one would have paid the attempt): recorded, and there is
-            // nothing left to close.
-            Some(Trade::Paid(_)) => true,
             Some(Trade::Waiting) => {
+                crash::point(Point::CloseQueried);
                 let call = Call::Close { out_trade_no: trade.out_trade_no.clone() };
                 match self.call(&order, channel, &call).await {
-                    // The shopper can pay between the query and the close: the second query says.
-                    Ok(_) | Err(CallError::Fault(Fault::Refused { retry: Retry::AlreadyPaid, .. })) => {
-                        matches!(self.ask(id, trade).await?.1, Some(Trade::Absent | Trade::Paid(_)))
+                    Ok(Reply::Closed) => {
+                        crash::point(Point::CloseClosed);
+                        // The shopper can pay between the query and the close.
+                        let (_, after) = self.ask(id, trade).await?;
+                        crash::point(Point::CloseQueriedAgain);
+                        matches!(after, Some(Trade::Closed | Trade::Absent))
                     }
-                    Err(CallError::Fault(_) | CallError::Send(_)) => false,
+                    Ok(_) | Err(CallError::Fault(_) | CallError::Send(_)) => false,
                     Err(CallError::Other(error)) => return Err(error),
                 }
             }
-            // Applied by the query itself.
+            // Paid with another amount (the right one would have paid the attempt): recorded, and there is
+            // nothing left to close.
+            Some(Trade::Paid(_)) => true,
             Some(Trade::Closed) | None => false,
         };
-        let order = self.reread(id).await?;
-        let open = order.attempt(trade).is_some_and(Attempt::is_open);
-        if open && gone {
-            self.apply(id, Event::AttemptClosed { trade: trade.clone() }).await?;
+        if gone {
+            let event = Event::AttemptClosed { trade: trade.clone() };
+            self.apply(id, event).await?;
         }
-        Ok(!open || gone)
+        let order = self.reread(id).await?;
+        Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
     }
 
-    /// Asks about one attempt and applies the answer. `None`: the attempt is over, there is nothing to ask.
+    /// Asks about one attempt and applies the answer. `None`: the order knows no open attempt of it.
     async fn ask(&self, id: OrderId, trade: &TradeId) -> Result<(Arc<Order>, Option<Trade>), CheckoutError> {
         let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
         let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
-        let last_look = attempt.last_look().is_some_and(|at| at <= self.now());
-        if !attempt.is_open() && !last_look {
+        if !attempt.is_open() {
             return Ok((order, None));
         }
         let channel = attempt.scene.channel();

@@ -8,6 +8,7 @@ use super::{Checkout, CheckoutError, Pushed, refused_error};
 use crate::domain::id::{Channel, Scene, UnixMillis};
 use crate::domain::order::{Attempt, Event, Order, State};
 use crate::gateway::{self, Call, Fault, Reply, Retry};
+use crate::runtime::crash::{self, Point};
 use crate::server::store::NewAttempt;
 
 /// How long a gateway's code is payable: 2 h (gateways.md 1.2, 4.4).
@@ -81,12 +82,15 @@ impl Checkout {
         }
         let terms: gateway::Terms = serde_json::from_str(&attempt.request)
             .map_err(|error| CheckoutError::Internal(format!("stored request: {error}")))?;
+        crash::point(Point::PushCommitted);
         let call = Call::Create { out_trade_no: trade.out_trade_no.clone(), terms };
         let refusal = match self.call(&order, channel, &call).await {
             Ok(Reply::Created(code)) => {
+                crash::point(Point::PushAnswered);
                 let event = Event::Ready { trade: trade.clone(), code };
                 let (order, _) = self.apply(id, event).await?;
                 let attempt = order.attempt(&trade).ok_or(CheckoutError::NotFound)?;
+                crash::point(Point::PushSaved);
                 let not_ready = || CheckoutError::AlreadyClosed;
                 return Ok(Ok(pushed(&order, attempt).ok_or_else(not_ready)?));
             }

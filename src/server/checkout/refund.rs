@@ -10,6 +10,7 @@ use crate::domain::id::{Channel, OutRefundNo};
 use crate::domain::order::{Event, Order, OrderId};
 use crate::domain::refund::{Refund, RefundStanding, RefundState, RefundWanted};
 use crate::gateway::{Call, Fault, RefundTerms, Reply, Retry};
+use crate::runtime::crash::{self, Point};
 use crate::server::store::Find;
 
 impl Checkout {
@@ -28,6 +29,7 @@ impl Checkout {
         if let Some(refused) = refused {
             return Err(refused_error(refused));
         }
+        crash::point(Point::RefundAsked);
         let refund = order.refund(&number).cloned().ok_or(CheckoutError::NotFound)?;
         let new = before.refund(&number).is_none();
         Ok((order, refund, new))
@@ -51,6 +53,7 @@ impl Checkout {
         };
         let event = Event::RefundTold { out_refund_no: number.clone(), standing };
         let (order, refused) = self.apply(id, event).await?;
+        crash::point(Point::RefundSaved);
         if let Some(refused) = refused {
             tracing::error!(order = %order.key, refund = %number, %refused, "a refund contradicts the order");
             return Ok(true);
@@ -75,8 +78,12 @@ impl Checkout {
                 notify_url: format!("{}/rest/pub/{path}", self.public_base_url()),
             },
         };
+        crash::point(Point::RefundCalled);
         match self.call(order, channel, &call).await {
-            Ok(Reply::Refund(standing)) => Ok(standing),
+            Ok(Reply::Refund(standing)) => {
+                crash::point(Point::RefundAnswered);
+                Ok(standing)
+            }
             Ok(reply) => Err(CheckoutError::Internal(format!("not an answer to a refund: {reply:?}"))),
             Err(CallError::Fault(Fault::Refused { code, message, retry })) if retry != Retry::Later => {
                 tracing::warn!(order = %order.key, %channel, %code, %message, "the gateway refused a refund");

@@ -26,6 +26,7 @@ use super::store::sqlite::SqliteStore;
 use crate::emulator;
 use crate::emulator::demo::{self, DemoArgs};
 use crate::runtime::random;
+use crate::torture::{self, TortureArgs};
 
 /// Shouyin (收银): the checkout beside a mall. WeChat Pay and Alipay in one binary.
 #[derive(Debug, Parser)]
@@ -53,6 +54,16 @@ enum Command {
     Doctor(ConfigArg),
     /// Make an API key: the key for the mall, its hash for `api_key_sha256`.
     Token,
+    /// Show that no money is lost, doubled or silent: the service under kills, faults and load.
+    Torture(TortureArgs),
+}
+
+impl Command {
+    /// What is logged unless `SHOUYIN_LOG` says otherwise, where that is not the usual.
+    fn quiet(&self) -> Option<String> {
+        // Trouble is what it makes: its log would be longer than its report.
+        matches!(self, Self::Torture(_)).then(|| "off".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -89,7 +100,7 @@ struct Emulator {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let line = Line::parse();
-    let filter = std::env::var("SHOUYIN_LOG").ok();
+    let filter = std::env::var("SHOUYIN_LOG").ok().or_else(|| line.command.quiet());
     let format = match (line.log_format, std::env::var("SHOUYIN_LOG_FORMAT").as_deref()) {
         (Some(format), _) => format,
         (None, Ok(word)) => match LogFormat::from_str(word, true) {
@@ -130,6 +141,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&format!("{} is up to date", path.display()))
         }
         Command::Doctor(arg) => doctor::run(arg.path().as_deref(), environment()),
+        Command::Torture(args) => torture::run(args),
         Command::Token => {
             let key = random::base62(43)?;
             let hash = hex::encode(capability::hash(&key));

@@ -16,8 +16,8 @@ use super::settle::{apply, insert_notice, settle};
 use super::tasks;
 use super::writer::Writer;
 use super::{
-    Applied, Endpoint, Find, InboxRow, NewAttempt, NewOrder, Opened, Places, Policies, Settle, Store,
-    StoreError, StoredEvent, Task, TaskOutcome, Try,
+    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Policies, Settle, Store, StoreError, StoredEvent,
+    Task, TaskOutcome,
 };
 use crate::domain::id::{MerchantId, UnixMillis};
 use crate::domain::number::out_trade_no;
@@ -341,9 +341,10 @@ impl Store for SqliteStore {
         &self,
         now: UnixMillis,
         lease_ms: i64,
-        places: Places,
+        webhooks: u32,
+        others: u32,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>> {
-        Box::pin(self.writer.run(move |connection| tasks::claim(connection, now, lease_ms, &places)))
+        Box::pin(self.writer.run(move |connection| tasks::claim(connection, now, lease_ms, webhooks, others)))
     }
 
     fn finish_task(
@@ -352,7 +353,7 @@ impl Store for SqliteStore {
         outcome: TaskOutcome,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.run(move |connection| tasks::finish(connection, &task, &outcome, now)))
+        Box::pin(self.writer.run(move |connection| tasks::finish(connection, &task, outcome, now)))
     }
 
     fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -370,23 +371,6 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(self.read(move |connection| tasks::events(connection, &merchant, after, limit)))
-    }
-
-    fn deliveries(&self, event_id: String) -> BoxFuture<'_, Result<Vec<Try>, StoreError>> {
-        Box::pin(self.read(move |connection| tasks::deliveries(connection, &event_id)))
-    }
-
-    fn endpoint(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Option<Endpoint>, StoreError>> {
-        Box::pin(self.read(move |connection| tasks::endpoint(connection, &merchant)))
-    }
-
-    fn resend(
-        &self,
-        merchant: MerchantId,
-        event_id: String,
-        now: UnixMillis,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.writer.run(move |connection| tasks::resend(connection, &merchant, &event_id, now)))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {

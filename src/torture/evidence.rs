@@ -1,0 +1,211 @@
+//! Gathers what the oracle compares: the emulator's ledger, what the service's API says, its inbox, and the
+//! malls' books. And waits until there is nothing left to do, moving the clocks to where there is.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use http::Method;
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, OpenFlags};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::mall::{self, Mall, Mood};
+use super::oracle::{Event, Evidence, Ledger, Order, Sighting, Stored};
+use super::world::{Hand, World};
+use crate::runtime::clock::Stopwatch;
+
+/// A read-only look into the database, beside the running service.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn look(world: &World) -> anyhow::Result<Connection> {
+    let connection = Connection::open_with_flags(world.database(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+/// The emulator's books.
+///
+/// # Errors
+/// It does not tell.
+pub async fn ledger(world: &World) -> anyhow::Result<Ledger> {
+    Ok(serde_json::from_value(world.emulator(Method::GET, "/ledger", Value::Null).await?)?)
+}
+
+/// Everything, of all malls.
+///
+/// # Errors
+/// Somebody does not tell.
+pub async fn gather(world: &World, sightings: Vec<Vec<Sighting>>) -> anyhow::Result<Evidence> {
+    let mut evidence =
+        Evidence { ledger: ledger(world).await?, inbox: inbox(world)?, sightings, ..Evidence::default() };
+    let hand = world.hand();
+    for mall in &world.malls {
+        evidence.orders.extend(orders(&hand, mall).await?);
+        evidence.events.extend(events(&hand, mall).await?);
+        evidence.told.extend(mall.told().iter().map(|(id, told)| (id.clone(), told.clone())));
+    }
+    Ok(evidence)
+}
+
+async fn orders(hand: &Hand, mall: &Mall) -> anyhow::Result<Vec<Order>> {
+    #[derive(Deserialize)]
+    struct Page {
+        orders: Vec<Order>,
+        cursor: Option<String>,
+    }
+    let mut all = Vec::new();
+    let mut path = "/rest/orders".to_owned();
+    loop {
+        let reply = hand.insist(mall, Method::GET, &path, &Value::Null).await?;
+        let page: Page = serde_json::from_value(reply.data).context(path)?;
+        all.extend(page.orders);
+        let Some(cursor) = page.cursor else { return Ok(all) };
+        path = format!("/rest/orders?cursor={cursor}");
+    }
+}
+
+/// What the mall can read afterwards, byte for byte.
+async fn events(hand: &Hand, mall: &Mall) -> anyhow::Result<Vec<Event>> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Page,
+    }
+    #[derive(Deserialize)]
+    struct Page {
+        events: Vec<Listed>,
+        after: i64,
+    }
+    #[derive(Deserialize)]
+    struct Listed {
+        id: String,
+        r#type: String,
+        payload: Box<RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Payload {
+        data: Sighting,
+    }
+    let mut all = Vec::new();
+    let mut after = 0;
+    loop {
+        let bytes = hand.bytes(mall, &format!("/rest/events?after={after}")).await?;
+        let Envelope { data: page } = serde_json::from_slice(&bytes)?;
+        if page.events.is_empty() {
+            return Ok(all);
+        }
+        after = page.after;
+        for listed in page.events {
+            let Payload { data } = serde_json::from_str(listed.payload.get())?;
+            let hash = mall::hash(listed.payload.get().as_bytes());
+            all.push(Event { id: listed.id, kind: listed.r#type, hash, sighting: data });
+        }
+    }
+}
+
+fn inbox(world: &World) -> anyhow::Result<HashSet<Stored>> {
+    let connection = look(world)?;
+    let mut query = connection.prepare(
+        "SELECT DISTINCT channel, out_trade_no, verdict FROM inbox WHERE out_trade_no IS NOT NULL",
+    )?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Everything in the database but the inbox: what a notice that is not believed must leave alone.
+///
+/// # Errors
+/// It cannot be read.
+pub fn dump(world: &World) -> anyhow::Result<Vec<(String, Vec<Vec<Cell>>)>> {
+    let connection = look(world)?;
+    let mut names = connection.prepare(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+         AND name NOT IN ('inbox', 'meta') ORDER BY name",
+    )?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut tables = Vec::new();
+    for name in names {
+        let mut query = connection.prepare(&format!("SELECT * FROM {name} ORDER BY 1"))?;
+        let width = query.column_count();
+        let rows = query.query_map([], |row| (0..width).map(|column| row.get(column)).collect())?;
+        tables.push((name, rows.collect::<Result<_, _>>()?));
+    }
+    Ok(tables)
+}
+
+/// Takes all faults away and waits until nothing is left to do: no task open, every notice answered. Moves
+/// the clocks ahead to where the next thing is due.
+///
+/// # Errors
+/// Something is left after two minutes; it says what.
+pub async fn drain(world: &mut World) -> anyhow::Result<()> {
+    world.faults(serde_json::json!([])).await?;
+    for mall in &world.malls {
+        mall.set(Mood::Well);
+    }
+    let watch = Stopwatch::start();
+    let mut left = String::new();
+    while watch.elapsed() < Duration::from_mins(2) {
+        let now = world.clock.now().0;
+        let (open, due, next) = tasks(world, now)?;
+        let unanswered = unanswered(&ledger(world).await?);
+        if open == 0 && unanswered == 0 {
+            return Ok(());
+        }
+        left = format!("{open} tasks open, {due} of them due, {unanswered} notices unanswered");
+        if due == 0 {
+            // Not too far at once: what falls due on the way has its own time.
+            let step = next.map_or(60_000, |next| (next - now).clamp(1_000, 600_000));
+            world.advance(if unanswered > 0 { step.min(240_000) } else { step }).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    bail!("after two minutes {left}")
+}
+
+/// Waits until every notice was answered with success.
+///
+/// # Errors
+/// One was not, after ten seconds.
+pub async fn notices_answered(world: &World) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < Duration::from_secs(10) {
+        if unanswered(&ledger(world).await?) == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("notices are left unanswered after ten seconds")
+}
+
+/// Waits until no webhook is due.
+///
+/// # Errors
+/// One is, after a minute.
+pub async fn webhooks_told(world: &World) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < Duration::from_mins(1) {
+        let sql = "SELECT count(*) FROM tasks WHERE done_at IS NULL AND kind = 'webhook'";
+        let open: i64 = look(world)?.query_row(sql, [], |row| row.get(0))?;
+        if open == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("webhooks are left after a minute")
+}
+
+/// How many tasks are open, how many of them due, and when the next one is.
+fn tasks(world: &World, now: i64) -> anyhow::Result<(i64, i64, Option<i64>)> {
+    let connection = look(world)?;
+    let sql = "SELECT count(*), coalesce(sum(due_at <= ?1), 0), min(CASE WHEN due_at > ?1 THEN due_at END) \
+               FROM tasks WHERE done_at IS NULL";
+    Ok(connection.query_row(sql, [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+}
+
+fn unanswered(ledger: &Ledger) -> usize {
+    ledger.notices.iter().filter(|notice| !notice.attempts.iter().any(|one| one.accepted)).count()
+}
