@@ -28,7 +28,10 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "domain gateway runtime server::store server::capability server::config server::flight server::hub \
          server::mall_tokens server::merchants",
     ),
-    ("server::worker", "domain gateway runtime server::store server::checkout server::capability"),
+    (
+        "server::worker",
+        "domain gateway runtime server::store server::checkout server::capability server::merchants",
+    ),
     // Faces: never each other, and of the store its words only.
     (
         "server::notice",
@@ -40,7 +43,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "server::api",
         "domain gateway::Stamp runtime ui::view server::checkout server::merchants server::error \
          server::config server::json server::limits server::router server::store::Find \
-         server::store::StoredEvent",
+         server::store::StoredEvent server::store::Endpoint server::store::Try",
     ),
     (
         "server::pages",

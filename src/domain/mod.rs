@@ -6,6 +6,7 @@ pub mod id;
 pub mod money;
 pub mod number;
 pub mod order;
+pub mod outbox;
 pub mod refund;
 pub mod snapshot;
 pub mod time;

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{
-    OrderKey, OutRefundNo, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum,
+    Channel, OrderKey, OutRefundNo, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum,
 };
 use super::money::Fen;
 use super::refund::{self, DuplicatePayment, LatePayment, Policy, Refund, RefundStanding, RefundWanted};
@@ -296,6 +296,9 @@ pub enum Refused {
     /// A refund with this number exists with other content.
     #[error("the order has another refund of this number")]
     RefundExists,
+    /// The gateway took the same money for another order already.
+    #[error("another order has this transaction")]
+    CountedElsewhere,
     /// More than what came in, or nothing.
     #[error("the refund is more than what is left of the payment")]
     RefundTooMuch,
@@ -310,6 +313,9 @@ pub enum Refused {
     VersionOverflow,
 }
 
+/// How long a code may be payable after we stop showing it, in ms: its end is rounded up, by five minutes at
+/// most (contract.md 4), and one more for the payment under way.
+const CODE_OUTLIVES_MS: i64 = 360_000;
 /// How long after an attempt is opened it is first queried, in ms (WeChat advises at most 60 s).
 pub const FIRST_QUERY_MS: i64 = 30_000;
 
@@ -402,6 +408,14 @@ impl Attempt {
     /// Whether money may still come through it: opening or ready, even when its code is no longer shown.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, AttemptState::Opening | AttemptState::Ready(_))
+    }
+
+    /// When a closed attempt is looked at once more, if it may have been paid all the same. Alipay knows no
+    /// trade before the scan, so a code that nobody opened cannot be closed there: only its own end bounds
+    /// it (gateways.md 5, pitfall 17). Notices may be lost, and money must not be silent.
+    pub fn last_look(&self) -> Option<UnixMillis> {
+        let bounded = self.state == AttemptState::Closed && self.scene.channel() == Channel::Ali;
+        bounded.then(|| self.expires_at.plus(CODE_OUTLIVES_MS))
     }
 
     /// The code, if the gateway gave one and it is still good to show.

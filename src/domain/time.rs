@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::rfc2822;
 use jiff::tz::Offset;
 
 use super::id::UnixMillis;
@@ -40,6 +41,12 @@ pub fn parse_spaced(text: &str) -> Option<UnixMillis> {
         b"0000-00-00 00:00" => parse(&format!("{whole}:00"), "%Y-%m-%d %H:%M:%S"),
         _ => None,
     }
+}
+
+/// Reads a date of HTTP's, `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn parse_http_date(text: &str) -> Option<UnixMillis> {
+    let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(UnixMillis(at.as_millisecond()))
 }
 
 /// Out of jiff's range (before the year -9999 or after 9999) reads as the nearest end; no stored

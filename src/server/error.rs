@@ -162,6 +162,9 @@ catalogue! {
     /// The order has no refund of this number.
     RefundNotFound = 3011 "refund_not_found" NOT_FOUND,
         "没有这笔退款", "There is no such refund";
+    /// No such event, or not the caller's.
+    EventNotFound = 3012 "event_not_found" NOT_FOUND,
+        "没有这个事件", "There is no such event";
 
     /// Too many calls.
     RateLimited = 4001 "rate_limited" TOO_MANY_REQUESTS,
@@ -478,6 +481,9 @@ fn in_chinese(detail: &str) -> Cow<'_, str> {
         "a list" => "数组",
         "1 to 32 of 0-9 A-Z a-z _ -" => "1 到 32 位的数字、字母、_ 或 -",
         "1 to 256 characters without control characters" => "1 到 256 个字符，不含控制字符",
+        "up to 80 bytes without control characters" => "最多 80 字节，不含控制字符",
+        "1 to 64 of 0-9 A-Z a-z _ -" => "1 到 64 位的数字、字母、_ 或 -",
+        "1 to 64 visible ASCII characters" => "1 到 64 个可见的 ASCII 字符",
         "up to 127 bytes without control characters" => "最多 127 字节，不含控制字符",
         "as given with the page before" | "a number as given by the page before" => "上一页应答中给出的值",
         "an absolute http or https address of up to 2,048 bytes, without user name" => {

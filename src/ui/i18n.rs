@@ -70,12 +70,17 @@ catalogue! {
         ClosedMeans: "没有发生扣款。如需购买，请返回商家重新下单",
             "No money was taken. To buy, please order again at the merchant";
         PaidLate: "已收到您的付款", "We have received your payment";
-        PaidLateMeans: "已收到您的付款，但订单已超时。我们已通知商家处理，您无需再次付款",
-            "It came after the order had ended. The merchant has been told; you need not pay again";
-        PaidTwiceMeans: "检测到重复付款，已通知商家处理多付的一笔", "We noticed a second payment and told the merchant about it";
+        PaidLateMeans: "付款到账时订单已结束，您无需再次付款", "It came after the order had ended; you need not pay again";
+        PaidTwiceMeans: "检测到重复付款", "We noticed a second payment";
         AmountMismatch: "付款金额异常", "The amount paid is not right";
-        AmountMismatchMeans: "收到的金额与订单不符，已通知商家核对，请勿再次付款",
-            "The amount received differs from the order. The merchant has been told; please do not pay again";
+        AmountMismatchMeans: "收到的金额与订单不符，请勿再次付款",
+            "The amount received differs from the order; please do not pay again";
+        ExtraHeld: "这笔款项已通知商家核对，商家会联系您", "The merchant has been told of it and will contact you";
+        ExtraReturning: "这笔款项正在原路退回，通常 1–3 个工作日到账",
+            "It is being returned the way it came, usually within 1–3 working days";
+        ExtraReturned: "这笔款项已原路退回", "It has been returned the way it came";
+        ExtraStuck: "这笔款项未能自动退回，商家会联系您处理",
+            "It could not be returned by itself; the merchant will contact you";
         Offline: "网络已断开，正在重新连接；您的付款不会丢失", "You are offline, reconnecting; your payment will not be lost";
     }
 }
@@ -103,6 +108,10 @@ catalogue! {
         NewCode: "重新获取二维码", "Get a new QR code";
         NotYet: "暂未收到付款，您可以继续扫码支付", "No payment has arrived yet; you can still scan to pay";
         HavePaid: "我已支付，刷新结果", "I have paid, check again";
+        Refunding: "正在退款 {} 元，款项将原路退回，通常 1–3 个工作日到账",
+            "{} yuan are being refunded the way they came, usually within 1–3 working days";
+        Refunded: "已退款 {} 元，款项已原路退回", "{} yuan have been refunded the way they came";
+        RefundedAll: "已全额退款 {} 元，款项已原路退回", "All {} yuan have been refunded the way they came";
         Back: "返回商家", "Back to the merchant";
         CloseTab: "您可以关闭此页面，回到商家继续", "You can close this page and go back to the merchant";
         Support: "遇到问题？订单号 …{}", "Need help? Order …{}";

@@ -77,7 +77,10 @@ impl Panel {
             PageState::Expired | PageState::Closed => ("result", "M16 24h16"),
             PageState::AmountMismatch => ("result bad", MARK),
         };
-        let mut text = state.meaning().map(|text| [say(text), "\n"].concat()).unwrap_or_default();
+        let mut text = String::new();
+        for line in [state.meaning(), live.extra.meaning()].into_iter().flatten() {
+            text = [&text, say(line), "\n"].concat();
+        }
         if let (Some(at), Some(channel)) = (&live.paid_at, live.paid_with) {
             text = [&text, say(method_name(channel)), " ", at].concat();
         }
@@ -120,6 +123,7 @@ pub fn Stage(
 mod tests {
     use super::*;
     use crate::ui::i18n::Locale;
+    use crate::ui::view::Extra;
 
     fn card() -> CardView {
         let live = LiveView {
@@ -128,6 +132,7 @@ mod tests {
             remaining_ms: Some(60_000),
             paid_at: None,
             paid_with: None,
+            extra: Extra::None,
             code: None,
         };
         CardView {
@@ -145,6 +150,9 @@ mod tests {
     /// The panel of a state and a code, as one line: class, heading, text, what is drawn, link.
     fn line(state: PageState, channel: Channel, code: &CodeView) -> String {
         let mut card = card();
+        if state == PageState::PaidTwice {
+            card.live.extra = Extra::Returning;
+        }
         if matches!(state, PageState::Paid | PageState::PaidTwice) {
             card.live.paid_at = Some("2026-11-23 18:30:00".to_owned());
             card.live.paid_with = Some(channel);
@@ -194,7 +202,7 @@ mod tests {
                 PageState::PaidTwice,
                 wx,
                 &ready,
-                "result good | 支付成功 | 检测到重复付款，已通知商家处理多付的一笔 / 微信支付 2026-11-23 18:30:00 | - | ",
+                "result good | 支付成功 | 检测到重复付款 / 这笔款项正在原路退回，通常 1–3 个工作日到账 / 微信支付 2026-11-23 18:30:00 | - | ",
             ),
             (
                 PageState::Expired,

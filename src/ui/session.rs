@@ -7,7 +7,7 @@ use wasm_bindgen::JsCast as _;
 use super::api::push_order;
 use super::countdown::{announcement, clock_face, urgency};
 use super::panel::Panel;
-use super::view::{CardView, CodeState, CodeView, LiveView, PageState};
+use super::view::{CardView, CodeState, CodeView, Extra, LiveView, PageState};
 use crate::domain::id::Channel;
 
 /// How long "confirming" holds the shopper back when no gateway confirms, in ms.
@@ -35,7 +35,7 @@ pub struct Session {
     /// Whole seconds left to pay; `None`: no limit.
     left: StoredValue<Option<u32>>,
     /// What was told last.
-    told: StoredValue<(PageState, Channel, CodeState)>,
+    told: StoredValue<(PageState, Channel, CodeState, Extra)>,
     /// The answer to "I have paid" is awaited until then.
     asked_until: StoredValue<Option<f64>>,
     deadline: StoredValue<Option<f64>>,
@@ -50,7 +50,7 @@ impl Session {
         let code = live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting));
         let shown = shown(live.state, left, card.asked);
         Self {
-            told: StoredValue::new((shown, card.channel, code.state)),
+            told: StoredValue::new((shown, card.channel, code.state, live.extra)),
             channel: RwSignal::new(card.channel),
             code: RwSignal::new(code),
             shown: RwSignal::new(shown),
@@ -136,10 +136,11 @@ impl Session {
         let channel = self.channel.get_untracked();
         let code = self.code.with_untracked(|code| code.state);
         let before = self.told.get_value();
-        if before == (state, channel, code) {
+        let extra = self.live.with_untracked(|live| live.extra);
+        if before == (state, channel, code, extra) {
             return;
         }
-        self.told.set_value((state, channel, code));
+        self.told.set_value((state, channel, code, extra));
         mark("data-state", state.as_str());
         mark("data-channel", channel.as_str());
         mark("data-code", code.as_str());
@@ -148,10 +149,14 @@ impl Session {
             card.spoken(state, channel)
         });
         let trouble = matches!(code, CodeState::Unavailable | CodeState::Refused);
-        if state.is_payable() && trouble {
+        let trouble = state.is_payable() && trouble;
+        let text = if trouble || extra != Extra::None {
             let panel = untrack(|| self.panel());
-            self.urgent.set([panel.heading, "\n", &panel.text].concat());
-        } else if matches!(state, PageState::Expired | PageState::AmountMismatch) {
+            [panel.heading, "\n", &panel.text].concat()
+        } else {
+            text
+        };
+        if trouble || matches!(state, PageState::Expired | PageState::AmountMismatch) {
             self.urgent.set(text);
         } else if code != CodeState::Waiting && state != PageState::Expiring {
             // The code speaks when it is there; the last minute is announced by the countdown.

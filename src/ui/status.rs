@@ -29,7 +29,7 @@ const REOPEN: f64 = 15_000.0;
 pub fn follow(session: Session) {
     Effect::new(move |_| {
         session.anchor();
-        if !session.live.with_untracked(|live| live.state.is_over()) {
+        if !session.live.with_untracked(LiveView::is_over) {
             Follower::new(session).start();
         }
     });
@@ -99,7 +99,7 @@ impl Follower {
     }
 
     fn over(self) -> bool {
-        self.session.live.with_untracked(|live| live.state.is_over())
+        self.session.live.with_untracked(LiveView::is_over)
     }
 
     fn listen(self) {

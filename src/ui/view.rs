@@ -26,6 +26,10 @@ pub struct CheckoutView {
     pub device: Device,
     /// How often the page has refreshed itself since the shopper said "I have paid"; 0: not said.
     pub asked: u8,
+    /// What of the payment is on its way back, and what is back, in yuan; none of either is absent.
+    pub refunding: Option<String>,
+    /// See [`Self::refunding`].
+    pub refunded: Option<String>,
     /// The part that the browser changes.
     pub card: CardView,
 }
@@ -98,6 +102,8 @@ pub struct LiveView {
     /// How it was paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_with: Option<Channel>,
+    /// Where money stands that did not pay the order.
+    pub extra: Extra,
     /// The code of the method that was asked for; absent where none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeView>,
@@ -135,6 +141,22 @@ word_enum!(
         PaidTwice = "paid_twice",
         /// Money of another amount came in.
         AmountMismatch = "amount_mismatch",
+    }
+);
+
+word_enum!(
+    /// Where money stands that came in and did not pay the order: too late, twice, or of another amount.
+    Extra {
+        /// There is none.
+        None = "none",
+        /// The merchant decides.
+        Held = "held",
+        /// It is being given back.
+        Returning = "returning",
+        /// It is back.
+        Returned = "returned",
+        /// It could not be given back: the merchant decides.
+        Stuck = "stuck",
     }
 );
 
@@ -183,7 +205,7 @@ impl PageState {
         }
     }
 
-    /// Whether nothing more is expected to happen, so that the page need not follow it any longer.
+    /// Whether nothing more is expected to happen to the order.
     pub const fn is_over(self) -> bool {
         match self {
             Self::Pending | Self::Expiring | Self::Confirming | Self::AmountMismatch => false,
@@ -215,6 +237,26 @@ impl PageState {
             Self::PaidTwice => Some(Text::PaidTwiceMeans),
             Self::AmountMismatch => Some(Text::AmountMismatchMeans),
         }
+    }
+}
+
+impl Extra {
+    /// What it means for the shopper.
+    pub const fn meaning(self) -> Option<Text> {
+        match self {
+            Self::None => None,
+            Self::Held => Some(Text::ExtraHeld),
+            Self::Returning => Some(Text::ExtraReturning),
+            Self::Returned => Some(Text::ExtraReturned),
+            Self::Stuck => Some(Text::ExtraStuck),
+        }
+    }
+}
+
+impl LiveView {
+    /// Whether the page need not follow the order any longer.
+    pub const fn is_over(&self) -> bool {
+        self.state.is_over() && !matches!(self.extra, Extra::Returning)
     }
 }
 

@@ -11,6 +11,7 @@
 mod attack;
 mod cli;
 mod flows;
+mod refunds;
 mod schema;
 mod store;
 mod world;

@@ -14,8 +14,8 @@ use shouyin::domain::order::{
 use shouyin::domain::refund::{DuplicatePayment, LatePayment, Policy, RefundStanding, RefundWanted};
 use shouyin::server::store::sqlite::SqliteStore;
 use shouyin::server::store::{
-    Change, Find, InboxRow, NewAttempt, NewOrder, Policies, Settle, Store, StoreError, TaskKind, TaskOutcome,
-    Verdict,
+    Change, Find, InboxRow, Mall, NewAttempt, NewOrder, Places, Policies, Settle, Store, StoreError,
+    TaskKind, TaskOutcome, Verdict,
 };
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -83,6 +83,11 @@ fn told(trade: &TradeId, transaction: &str) -> Settle {
         change: Change::Event(money(trade, transaction, 100)),
         notice: notice(trade),
     }
+}
+
+fn places(webhooks: u32, others: u32) -> Places {
+    let (merchant, url) = (MerchantId::new("mall").unwrap(), "https://mall.example/hook".to_owned());
+    Places { malls: vec![Mall { merchant, url, places: webhooks }], webhooks, others }
 }
 
 /// Money that pays nothing goes back.
@@ -220,27 +225,32 @@ async fn tasks_are_leased_fenced_and_resumed() {
     let store = SqliteStore::in_memory().unwrap();
     let (order, number) = pushed(&store, "123456", Scene::Native).await;
     store.apply(order.id, money(&number, "T1", 100), policies(), NOW).await.unwrap();
-    let claimed = store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap();
+    let claimed = store.claim_tasks(NOW, 60_000, places(10, 10)).await.unwrap();
     assert_eq!(claimed.iter().map(|task| task.kind).collect::<Vec<_>>(), [TaskKind::Webhook]);
-    assert!(store.claim_tasks(NOW, 60_000, 10, 10).await.unwrap().is_empty(), "leased to somebody");
-    let again = store.claim_tasks(NOW.plus(60_000), 60_000, 10, 10).await.unwrap();
+    assert!(store.claim_tasks(NOW, 60_000, places(10, 10)).await.unwrap().is_empty(), "leased to somebody");
+    let again = store.claim_tasks(NOW.plus(60_000), 60_000, places(10, 10)).await.unwrap();
     let webhook = again.into_iter().find(|task| task.kind == TaskKind::Webhook).unwrap();
     assert_eq!(webhook.tries, 2, "the lease ran out");
     let late = claimed.into_iter().next().unwrap();
     store.finish_task(late, TaskOutcome::Done(None), NOW).await.unwrap();
     let now = NOW.plus(130_000);
     assert!(
-        store.claim_tasks(now, 1, 10, 10).await.unwrap().iter().any(|task| task.kind == TaskKind::Webhook),
+        store
+            .claim_tasks(now, 1, places(10, 10))
+            .await
+            .unwrap()
+            .iter()
+            .any(|task| task.kind == TaskKind::Webhook),
         "a result after the lease ran out is fenced off"
     );
     store.resume(now).await.unwrap();
-    let resumed = store.claim_tasks(now, 60_000, 10, 10).await.unwrap();
+    let resumed = store.claim_tasks(now, 60_000, places(10, 10)).await.unwrap();
     let kinds: Vec<_> = resumed.iter().map(|task| task.kind).collect();
     assert_eq!(kinds.len(), 3, "webhook, query and expiry are all due: {kinds:?}");
     for task in resumed {
         store.finish_task(task, TaskOutcome::Done(None), now).await.unwrap();
     }
-    assert!(store.claim_tasks(now.plus(600_000), 1, 10, 10).await.unwrap().is_empty());
+    assert!(store.claim_tasks(now.plus(600_000), 1, places(10, 10)).await.unwrap().is_empty());
 }
 
 /// Malls that do not answer must not keep the gateways from being asked.
@@ -253,7 +263,7 @@ async fn webhooks_and_gateways_have_places_of_their_own() {
     }
     let now = NOW.plus(120_000);
     let kinds = async |webhooks, others| {
-        let tasks = store.claim_tasks(now, 60_000, webhooks, others).await.unwrap();
+        let tasks = store.claim_tasks(now, 60_000, places(webhooks, others)).await.unwrap();
         let sent = tasks.iter().filter(|task| task.kind == TaskKind::Webhook).count();
         (sent, tasks.len() - sent)
     };
@@ -322,7 +332,7 @@ async fn refunds_are_kept_and_never_more_than_was_paid() {
         ])
     );
     assert_eq!(last["data"]["anomalies"][0]["refund_state"], "succeeded");
-    let due = store.claim_tasks(NOW, 1, 10, 10).await.unwrap();
+    let due = store.claim_tasks(NOW, 1, places(10, 10)).await.unwrap();
     let refunds: Vec<_> = due.iter().filter(|task| task.kind == TaskKind::Refund).collect();
     assert_eq!(refunds.len(), 3, "each has a task: {due:?}");
     // A notice about one makes it due at once, and is kept.
@@ -332,4 +342,19 @@ async fn refunds_are_kept_and_never_more_than_was_paid() {
     let unknown =
         Settle { change: Change::RefundMoved(OutRefundNo::new("123456_r9").unwrap()), ..told(&wx, "T1") };
     assert!(store.settle(unknown, policies(), NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_code_that_cannot_be_closed_is_looked_at_once_more() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    let (_, ali) = pushed(&store, "123456", Scene::QrCode).await;
+    for trade in [&wx, &ali] {
+        let closed = Event::AttemptClosed { trade: trade.clone() };
+        store.apply(order.id, closed, policies(), NOW).await.unwrap();
+    }
+    let order = store.find(Find::Id(order.id)).await.unwrap().unwrap();
+    let look = |trade| order.attempt(trade).unwrap().last_look();
+    assert_eq!(look(&wx), None, "WeChat closes for good");
+    assert_eq!(look(&ali), Some(NOW.plus(50_000 + 360_000)), "a code nobody scanned ends by itself only");
 }

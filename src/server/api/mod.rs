@@ -5,6 +5,7 @@ mod auth;
 mod events;
 mod orders;
 mod push;
+mod refunds;
 
 use std::sync::Arc;
 
@@ -37,7 +38,11 @@ pub fn routes(app: &App) -> Router<App> {
     Router::new()
         .route("/rest/orders", post(orders::create).get(orders::list))
         .route("/rest/orders/{order_type}/{order_number}/close", post(orders::close))
+        .route("/rest/orders/{order_type}/{order_number}/refunds", post(refunds::create))
+        .route("/rest/orders/{order_type}/{order_number}/refunds/{refund_number}", get(refunds::read))
         .route("/rest/events", get(events::list))
+        .route("/rest/events/{id}", get(events::read))
+        .route("/rest/events/{id}/resend", post(events::resend))
         .layer(keys)
         .merge(shared)
 }

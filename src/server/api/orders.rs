@@ -20,7 +20,7 @@ use crate::server::json::{self, read_body};
 use crate::server::store::Find;
 
 /// The largest amount of an order, in fen.
-const TOTAL_MAX: i64 = 10_000_000_000;
+pub const TOTAL_MAX: i64 = 10_000_000_000;
 /// How long an order is payable, in seconds: default, least, most.
 const EXPIRES_IN_S: (i64, i64, i64) = (7_200, 60, 604_800);
 /// The longest `buyer` and `attach`, in bytes.
@@ -153,8 +153,11 @@ pub async fn close(
     Ok(ok(StatusCode::OK, Snapshot::for_merchant(&order)))
 }
 
-/// What is no UTF-8 is no type and no number either.
-fn key_in(
+/// The order that a path names. What is no UTF-8 is no type and no number either.
+///
+/// # Errors
+/// 404 or 400 with the field.
+pub fn key_in(
     path: Result<Path<(String, String)>, PathRejection>,
     merchant: MerchantId,
 ) -> Result<OrderKey, ApiError> {
@@ -162,7 +165,11 @@ fn key_in(
     key(merchant, &order_type, number)
 }
 
-fn key(merchant: MerchantId, order_type: &str, number: String) -> Result<OrderKey, ApiError> {
+/// An order's name as it came, or which part of it cannot be.
+///
+/// # Errors
+/// 400 with the field.
+pub fn key(merchant: MerchantId, order_type: &str, number: String) -> Result<OrderKey, ApiError> {
     let order_type: OrderType = order_type.parse().map_err(|error| ApiError::invalid("order_type", error))?;
     let number = OrderNumber::new(number).map_err(|error| ApiError::invalid("order_number", error))?;
     Ok(OrderKey { merchant, order_type, number })

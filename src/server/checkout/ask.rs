@@ -84,42 +84,44 @@ impl Checkout {
         }
         let channel = attempt.scene.channel();
         let gone = match standing {
-            // Alipay knows no trade before the scan: there is nothing to close, and money that comes all
-            // the same is recorded as late. At WeChat a creation may still be on its way.
+            // Alipay knows no trade before the scan: there is nothing to close (`Attempt::last_look`). At
+            // WeChat a creation may still be on its way.
             Some(Trade::Absent) => channel == Channel::Ali || self.now().since(attempt.opened_at) > 60_000,
+            // Paid with another amount (the right one would have paid the attempt): recorded, and there is
+            // nothing left to close.
+            Some(Trade::Paid(_)) => true,
             Some(Trade::Waiting) => {
                 crash::point(Point::CloseQueried);
                 let call = Call::Close { out_trade_no: trade.out_trade_no.clone() };
                 match self.call(&order, channel, &call).await {
-                    Ok(Reply::Closed) => {
+                    // The shopper can pay between the query and the close: the second query says.
+                    Ok(_) | Err(CallError::Fault(Fault::Refused { retry: Retry::AlreadyPaid, .. })) => {
                         crash::point(Point::CloseClosed);
-                        // The shopper can pay between the query and the close.
-                        let (_, after) = self.ask(id, trade).await?;
+                        let after = self.ask(id, trade).await?.1;
                         crash::point(Point::CloseQueriedAgain);
-                        matches!(after, Some(Trade::Closed | Trade::Absent))
+                        matches!(after, Some(Trade::Absent | Trade::Paid(_)))
                     }
-                    Ok(_) | Err(CallError::Fault(_) | CallError::Send(_)) => false,
+                    Err(CallError::Fault(_) | CallError::Send(_)) => false,
                     Err(CallError::Other(error)) => return Err(error),
                 }
             }
-            // Paid with another amount (the right one would have paid the attempt): recorded, and there is
-            // nothing left to close.
-            Some(Trade::Paid(_)) => true,
+            // Applied by the query itself.
             Some(Trade::Closed) | None => false,
         };
-        if gone {
-            let event = Event::AttemptClosed { trade: trade.clone() };
-            self.apply(id, event).await?;
-        }
         let order = self.reread(id).await?;
-        Ok(!order.attempt(trade).is_some_and(Attempt::is_open))
+        let open = order.attempt(trade).is_some_and(Attempt::is_open);
+        if open && gone {
+            self.apply(id, Event::AttemptClosed { trade: trade.clone() }).await?;
+        }
+        Ok(!open || gone)
     }
 
-    /// Asks about one attempt and applies the answer. `None`: the order knows no open attempt of it.
+    /// Asks about one attempt and applies the answer. `None`: the attempt is over, there is nothing to ask.
     async fn ask(&self, id: OrderId, trade: &TradeId) -> Result<(Arc<Order>, Option<Trade>), CheckoutError> {
         let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
         let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
-        if !attempt.is_open() {
+        let last_look = attempt.last_look().is_some_and(|at| at <= self.now());
+        if !attempt.is_open() && !last_look {
             return Ok((order, None));
         }
         let channel = attempt.scene.channel();

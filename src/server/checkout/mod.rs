@@ -5,6 +5,7 @@
 mod ask;
 mod push;
 mod refund;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -20,7 +21,7 @@ use crate::server::flight::Flights;
 use crate::server::hub::Hub;
 use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
-use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError, StoredEvent};
+use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError};
 
 pub use ask::event_of;
 
@@ -259,19 +260,6 @@ impl Checkout {
         Ok(self.inner.store.list(merchant, state, before, limit).await?)
     }
 
-    /// What a merchant was told, oldest first; see [`Store::events`].
-    ///
-    /// # Errors
-    /// [`CheckoutError::Store`].
-    pub async fn events(
-        &self,
-        merchant: MerchantId,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, CheckoutError> {
-        Ok(self.inner.store.events(merchant, after, limit).await?)
-    }
-
     /// Records a notice that changes nothing else.
     ///
     /// # Errors
@@ -390,6 +378,7 @@ fn refused_error(refused: Refused) -> CheckoutError {
         | Refused::AttemptExists
         | Refused::AttemptPaid
         | Refused::UnknownRefund
+        | Refused::CountedElsewhere
         | Refused::VersionOverflow => CheckoutError::Internal(refused.to_string()),
     }
 }

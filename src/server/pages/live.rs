@@ -14,11 +14,13 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::domain::id::UnixMillis;
+use crate::domain::money::Fen;
 use crate::domain::order::{AnomalyKind, CloseCause, Order, Payment, State as OrderState};
+use crate::domain::refund::RefundState;
 use crate::domain::time::spaced;
 use crate::server::checkout::{Checkout, CheckoutError};
 use crate::server::error::ApiError;
-use crate::ui::view::{LiveView, PageState};
+use crate::ui::view::{Extra, LiveView, PageState};
 
 /// How often the stream speaks when nothing changes: proxies cut what is silent for a minute, and the
 /// page takes 25 s of silence for a dead stream.
@@ -36,8 +38,41 @@ pub fn live_view(order: &Order, now: UnixMillis) -> LiveView {
         remaining_ms: left.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
         paid_at: order.payment().map(|payment| spaced(payment.paid_at)),
         paid_with: order.payment().map(|payment| payment.trade.channel),
+        extra: extra(order),
         code: None,
     }
+}
+
+/// Where the money stands that did not pay the order; of several, the one that needs a person most.
+fn extra(order: &Order) -> Extra {
+    let paid = order.payment();
+    let others = order.money().filter(|money| paid.is_none_or(|payment| !same_money(money, payment)));
+    let fates = others.map(|money| {
+        let newest = order.refunds.iter().rev().find(|refund| refund.is_of(money));
+        match newest.map(|refund| &refund.state) {
+            _ if order.refunded(money) == money.fee => Extra::Returned,
+            Some(RefundState::Asked | RefundState::Processing) => Extra::Returning,
+            Some(RefundState::Failed { .. }) => Extra::Stuck,
+            Some(RefundState::Succeeded { .. }) | None => Extra::Held,
+        }
+    });
+    let urgency = |fate: &Extra| match fate {
+        Extra::None => 0,
+        Extra::Returned => 1,
+        Extra::Returning => 2,
+        Extra::Held => 3,
+        Extra::Stuck => 4,
+    };
+    fates.max_by_key(urgency).unwrap_or(Extra::None)
+}
+
+/// What of the payment is on its way back, and what is back, in yuan.
+pub fn refunds(order: &Order) -> (Option<String>, Option<String>) {
+    let Some(payment) = order.payment() else { return (None, None) };
+    let back = order.refunded(payment);
+    let on_its_way = order.given_back(payment).checked_sub(back).unwrap_or(Fen::ZERO);
+    let shown = |fen: Fen| (fen != Fen::ZERO).then(|| fen.to_string());
+    (shown(on_its_way), shown(back))
 }
 
 fn page_state(order: &Order, now: UnixMillis) -> PageState {

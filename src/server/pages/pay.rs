@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use super::calls::{code_of, confirm, known_code};
-use super::live::live_view;
+use super::live::{live_view, refunds};
 use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
 use super::shell;
 use crate::domain::id::Channel;
@@ -137,6 +137,7 @@ struct Shown {
 
 fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> CheckoutView {
     let Shown { page, locale, channel, asked, device } = shown;
+    let (refunding, refunded) = refunds(order);
     CheckoutView {
         payee: member.config.name.clone(),
         support: member.config.support.clone(),
@@ -146,6 +147,8 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
         channel,
         device,
         asked: if live.state.is_payable() { asked } else { 0 },
+        refunding,
+        refunded,
         card: CardView {
             page,
             locale,

@@ -19,8 +19,9 @@ use crate::ui::i18n::{Label, Locale, Text, fill};
 use crate::ui::method::method_switch;
 use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, tail};
 
-/// Seconds until a page without script loads itself anew: while payable, and while its code is awaited.
-const REFRESH_S: (u8, u8) = (5, 2);
+/// Seconds until a page without script loads itself anew: while payable, while its code is awaited, and
+/// while money goes back.
+const REFRESH_S: (u8, u8, u8) = (5, 2, 30);
 
 /// What the page loads, and the nonce that lets it.
 pub struct Assets {
@@ -103,7 +104,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
                 ("data-left", urgency(left).to_owned()),
                 ("data-device", view.device.as_str().to_owned()),
             ],
-            refresh: (!over).then(|| refresh(view, code)),
+            refresh: (!card.live.is_over()).then(|| refresh(view, code)),
             watched: (!over).then(|| (format!("{}/status", card.path()), watched)),
         };
         render(&document, assets, || body(view).to_html())
@@ -145,7 +146,11 @@ fn shown(view: &CheckoutView) -> PageState {
 
 /// The refresh of a page without script keeps method and language, and counts how long it confirms.
 fn refresh(view: &CheckoutView, code: CodeState) -> String {
-    let seconds = if code == CodeState::Waiting { REFRESH_S.1 } else { REFRESH_S.0 };
+    let seconds = match code {
+        _ if view.card.live.state.is_over() => REFRESH_S.2,
+        CodeState::Waiting => REFRESH_S.1,
+        CodeState::Ready | CodeState::Unavailable | CodeState::Refused | CodeState::Over => REFRESH_S.0,
+    };
     let asked = if view.card.asked { view.asked.saturating_add(1) } else { 0 };
     let address = address(&view.card.page, Some(view.channel), Some(view.card.locale), asked);
     format!("{seconds};url={address}")
@@ -306,6 +311,11 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
         Device::Phone => Some(hint("second while-payable while-ready", locale.label(Label::OnPhone))),
         Device::Desktop => None,
     };
+    let all = view.refunded.as_ref() == Some(&card.amount);
+    let refunded = if all { Label::RefundedAll } else { Label::Refunded };
+    let refund = |label: Label, yuan: &Option<String>| {
+        yuan.as_ref().map(|yuan| view! { <p class="note">{fill(locale.label(label), yuan)}</p> })
+    };
     let exit = match view.exit.clone() {
         Some(exit) => view! {
             <a class="plain" href=exit>
@@ -318,6 +328,8 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     view! {
         <div class="more">
             {guide}
+            {refund(refunded, &view.refunded)}
+            {refund(Label::Refunding, &view.refunding)}
             {hint("second while-expiring", locale.say(Text::OneMinuteLeft))}
             {hint("wait while-not-yet while-payable", locale.label(Label::NotYet))}
             <div class="actions">
@@ -333,7 +345,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
 mod tests {
     use super::*;
     use crate::domain::id::Channel;
-    use crate::ui::view::{CardView, CodeView, LiveView};
+    use crate::ui::view::{CardView, CodeView, Extra, LiveView};
 
     fn view(state: PageState) -> CheckoutView {
         let paid = matches!(state, PageState::Paid | PageState::PaidTwice);
@@ -349,6 +361,7 @@ mod tests {
             remaining_ms: state.is_payable().then_some(1_781_500),
             paid_at: paid.then(|| "2026-11-23 18:30:00".to_owned()),
             paid_with: paid.then_some(Channel::Wx),
+            extra: Extra::None,
             code: Some(code),
         };
         CheckoutView {
@@ -360,6 +373,8 @@ mod tests {
             channel: Channel::Wx,
             device: Device::Desktop,
             asked: 0,
+            refunding: None,
+            refunded: None,
             card: CardView {
                 page: "AbCdEfGhIjKlMnOpQrStUv".to_owned(),
                 locale: Locale::Zh,
@@ -417,6 +432,31 @@ mod tests {
             assert!(html.contains(says), "{state}");
             assert!(!html.contains("http-equiv") && !html.contains("currentScript"), "{state}");
             assert!(html.contains("返回商家"), "{state}");
+        }
+    }
+
+    #[test]
+    fn what_goes_back_is_said() {
+        let paid = CheckoutView { refunding: Some("5.00".to_owned()), ..view(PageState::Paid) };
+        assert!(html(&paid).contains("正在退款 5.00 元"));
+        let part = CheckoutView { refunded: Some("5.00".to_owned()), ..view(PageState::Paid) };
+        assert!(html(&part).contains("已退款 5.00 元") && !html(&part).contains("正在退款"));
+        let all = CheckoutView { refunded: Some("12.34".to_owned()), ..view(PageState::Paid) };
+        assert!(html(&all).contains("已全额退款 12.34 元"));
+        // Followed for as long as it is on its way.
+        for (extra, says, refreshes) in [
+            (Extra::Held, "商家会联系您", false),
+            (Extra::Returning, "正在原路退回", true),
+            (Extra::Returned, "已原路退回", false),
+            (Extra::Stuck, "未能自动退回", false),
+        ] {
+            for state in [PageState::PaidLate, PageState::PaidTwice] {
+                let mut view = view(state);
+                view.card.live.extra = extra;
+                let html = html(&view);
+                assert!(html.contains(says), "{state} {extra}: {html}");
+                assert_eq!(html.contains("http-equiv"), refreshes, "{state} {extra}");
+            }
         }
     }
 

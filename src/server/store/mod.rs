@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use tasks::{Delivery, Endpoint, Mall, Outage, Places, Sent, StoredEvent, Then, Try};
+
 use crate::domain::id::{Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, Scene, TradeId, UnixMillis};
 use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
 use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
@@ -226,21 +228,10 @@ pub enum TaskOutcome {
     Done(Option<String>),
     /// Again, not before then.
     Again(UnixMillis, Option<String>),
-}
-
-/// Something the mall is told.
-#[derive(Clone, Debug)]
-pub struct StoredEvent {
-    /// The position in the merchant's list.
-    pub id: i64,
-    /// The `webhook-id`.
-    pub event_id: String,
-    /// `order.paid` and so on.
-    pub kind: String,
-    /// The exact body.
-    pub body: Vec<u8>,
-    /// When it happened.
-    pub created_at: UnixMillis,
+    /// Not tried at all: later, as if it had not been claimed.
+    Postponed(UnixMillis),
+    /// The mall was told, or could not be.
+    Sent(Sent),
 }
 
 /// The storage of one service. Every method is one transaction.
@@ -294,13 +285,12 @@ pub trait Store: Send + Sync {
     /// Records a notice that changes nothing else.
     fn record_notice(&self, notice: InboxRow, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Claims due tasks for `lease_ms`: up to so many `webhooks`, and up to so many `others`.
+    /// Claims due tasks for `lease_ms`, as many as there are places.
     fn claim_tasks(
         &self,
         now: UnixMillis,
         lease_ms: i64,
-        webhooks: u32,
-        others: u32,
+        places: Places,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>>;
 
     /// Says what became of a claimed task. A task whose lease went to another worker stays as it is.
@@ -314,7 +304,7 @@ pub trait Store: Send + Sync {
     /// After a start: nobody holds a lease any more, and every open attempt is due for a query at once.
     fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// A merchant's event by its `webhook-id`.
+    /// An event by its `webhook-id`.
     fn event(&self, event_id: String) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>>;
 
     /// A merchant's events after a position, oldest first, `limit` at most.
@@ -324,6 +314,21 @@ pub trait Store: Send + Sync {
         after: i64,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
+
+    /// The last tries to tell an event, oldest first.
+    fn deliveries(&self, event_id: String) -> BoxFuture<'_, Result<Vec<Try>, StoreError>>;
+
+    /// How a merchant's mall fails now, if it does.
+    fn endpoint(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Option<Endpoint>, StoreError>>;
+
+    /// Makes a merchant's event due now, also one that was delivered, and switches the mall's address on
+    /// again. `false`: there is no such event.
+    fn resend(
+        &self,
+        merchant: MerchantId,
+        event_id: String,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Whether a transaction can be written now.
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{load_order_by_id, save_step};
 use super::{Applied, Change, InboxRow, Policies, Settle, StoreError, Verdict};
-use crate::domain::id::{Channel, MerchantId, OutRefundNo, OutTradeNo, TradeId, TransactionId, UnixMillis};
-use crate::domain::order::{Event, OrderId, advance};
+use crate::domain::id::{Channel, MerchantId, OutRefundNo, OutTradeNo, TradeId, UnixMillis};
+use crate::domain::order::{Event, Order, OrderId, Payment, Refused, advance};
 use crate::runtime::crash::{self, Point};
 
 /// Gives an event to an order.
@@ -19,6 +19,11 @@ pub fn apply(
     now: UnixMillis,
 ) -> Result<Applied, StoreError> {
     let before = load_order_by_id(connection, id)?;
+    if let Event::Money(payment) = &event
+        && counted_elsewhere(connection, &before, payment)?
+    {
+        return Ok(Applied { order: before, outcome: Err(Refused::CountedElsewhere) });
+    }
     let policy = policies.of(&before.key.merchant);
     match advance(&before, event, policy, now) {
         Ok(step) => {
@@ -42,17 +47,8 @@ pub fn settle(
         Change::RefundMoved(number) => order_of_refund(connection, trade.channel, &account, number)?,
         Change::Event(_) | Change::Nothing => order_of_trade(connection, &account, &trade)?,
     };
-    let strange = match (&change, found) {
-        (_, None) => Some("no attempt of ours has this number"),
-        (Change::Event(Event::Money(payment)), Some(id))
-            if counted_elsewhere(connection, &account, trade.channel, &payment.transaction_id, id)? =>
-        {
-            Some("another order has this transaction")
-        }
-        _ => None,
-    };
-    let (Some(id), None) = (found, strange) else {
-        let note = strange.map(str::to_owned);
+    let Some(id) = found else {
+        let note = Some("nothing of ours has this number".to_owned());
         insert_notice(connection, &InboxRow { verdict: Verdict::Unmatched, note, ..notice }, now)?;
         return Ok(None);
     };
@@ -70,6 +66,11 @@ pub fn settle(
         }
         Change::Nothing => Applied { order: load_order_by_id(connection, id)?, outcome: Ok(()) },
     };
+    if applied.outcome == Err(Refused::CountedElsewhere) {
+        let note = Some(Refused::CountedElsewhere.to_string());
+        insert_notice(connection, &InboxRow { verdict: Verdict::Unmatched, note, ..notice }, now)?;
+        return Ok(None);
+    }
     let row = InboxRow {
         verdict: if applied.outcome.is_ok() { Verdict::Applied } else { Verdict::Refused },
         note: applied.outcome.err().map(|refused| refused.to_string()),
@@ -107,19 +108,16 @@ fn order_of_refund(
     Ok(query.query_row(key, |row| row.get(0).map(OrderId)).optional()?)
 }
 
-/// Whether a transaction was already counted for another order: no gateway takes money once for two.
-fn counted_elsewhere(
-    connection: &Connection,
-    account: &str,
-    channel: Channel,
-    transaction_id: &TransactionId,
-    order: OrderId,
-) -> Result<bool, StoreError> {
+/// Whether money was already counted for another order: no gateway takes it once for two. The unique key of
+/// `payments` would refuse it anyway, but by failing the whole change, for ever.
+fn counted_elsewhere(connection: &Connection, order: &Order, payment: &Payment) -> Result<bool, StoreError> {
+    let account = order.attempt(&payment.trade).map_or("", |attempt| attempt.account.as_str());
     let mut query = connection.prepare_cached(
         "SELECT 1 FROM payments WHERE channel = ?1 AND account = ?2 AND transaction_id = ?3 \
          AND order_id <> ?4 LIMIT 1",
     )?;
-    let key = params![channel.as_str(), account, transaction_id.as_str(), order.0];
+    let channel = payment.trade.channel.as_str();
+    let key = params![channel, account, payment.transaction_id.as_str(), order.id.0];
     Ok(query.query_row(key, |_| Ok(())).optional()?.is_some())
 }
 
@@ -141,5 +139,22 @@ pub fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis
             notice.headers,
             notice.raw,
         ])?;
+    match notice.verdict {
+        Verdict::Untrusted | Verdict::Foreign => make_room(connection),
+        Verdict::Applied | Verdict::Refused | Verdict::Unmatched => Ok(()),
+    }
+}
+
+/// Strangers may fill the table only so far: theirs that are older than the last so many notices go.
+fn make_room(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM inbox INDEXED BY untrusted_notices \
+             WHERE verdict IN ('untrusted', 'foreign') AND id <= ?1",
+        )?
+        .execute([connection.last_insert_rowid() - UNTRUSTED_KEPT])?;
     Ok(())
 }
+
+/// Of so many last notices the untrusted ones are kept, so that there are never more.
+const UNTRUSTED_KEPT: i64 = 100_000;

@@ -16,8 +16,8 @@ use super::settle::{apply, insert_notice, settle};
 use super::tasks;
 use super::writer::Writer;
 use super::{
-    Applied, Find, InboxRow, NewAttempt, NewOrder, Opened, Policies, Settle, Store, StoreError, StoredEvent,
-    Task, TaskOutcome,
+    Applied, Endpoint, Find, InboxRow, NewAttempt, NewOrder, Opened, Places, Policies, Settle, Store,
+    StoreError, StoredEvent, Task, TaskOutcome, Try,
 };
 use crate::domain::id::{MerchantId, UnixMillis};
 use crate::domain::number::out_trade_no;
@@ -341,10 +341,9 @@ impl Store for SqliteStore {
         &self,
         now: UnixMillis,
         lease_ms: i64,
-        webhooks: u32,
-        others: u32,
+        places: Places,
     ) -> BoxFuture<'_, Result<Vec<Task>, StoreError>> {
-        Box::pin(self.writer.run(move |connection| tasks::claim(connection, now, lease_ms, webhooks, others)))
+        Box::pin(self.writer.run(move |connection| tasks::claim(connection, now, lease_ms, &places)))
     }
 
     fn finish_task(
@@ -353,7 +352,7 @@ impl Store for SqliteStore {
         outcome: TaskOutcome,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.run(move |connection| tasks::finish(connection, &task, outcome, now)))
+        Box::pin(self.writer.run(move |connection| tasks::finish(connection, &task, &outcome, now)))
     }
 
     fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -371,6 +370,23 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(self.read(move |connection| tasks::events(connection, &merchant, after, limit)))
+    }
+
+    fn deliveries(&self, event_id: String) -> BoxFuture<'_, Result<Vec<Try>, StoreError>> {
+        Box::pin(self.read(move |connection| tasks::deliveries(connection, &event_id)))
+    }
+
+    fn endpoint(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Option<Endpoint>, StoreError>> {
+        Box::pin(self.read(move |connection| tasks::endpoint(connection, &merchant)))
+    }
+
+    fn resend(
+        &self,
+        merchant: MerchantId,
+        event_id: String,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.writer.run(move |connection| tasks::resend(connection, &merchant, &event_id, now)))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,30 +1,32 @@
 //! Effects until they are done: claims due tasks under a lease, runs them side by side, and saves what
 //! became of each. Never changes an order itself; everything a worker does may happen twice.
 
+mod places;
 mod webhook;
 
 use core::time::Duration;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use futures_util::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
+use self::places::Lanes;
 use super::checkout::{Checkout, CheckoutError};
-use super::store::{Task, TaskKind, TaskOutcome};
+use super::store::{Places, StoreError, Task, TaskKind, TaskOutcome, Then};
 use crate::domain::id::{OutRefundNo, TradeId, UnixMillis};
-use crate::domain::order::{AttemptState, CloseCause, OrderId, State};
+use crate::domain::order::{Attempt, AttemptState, CloseCause, Order, OrderId, State};
 use crate::runtime::crash::{self, Point};
 
 /// How long a claimed task is its worker's: more than twice the longest call it makes.
 const LEASE_MS: i64 = 60_000;
-/// Webhooks sent at the same time. Places of their own: malls that hang must not keep the gateways from
-/// being asked, nor orders from ending.
-const WEBHOOKS: usize = 64;
-/// Other tasks run at the same time.
-const OTHERS: usize = 64;
 /// Business time may be moved ahead, so due times are looked at this often even when nothing is signalled.
 const TICK: Duration = Duration::from_millis(500);
+/// How long tasks under way may take when the service stops.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often an outcome is saved until that works, and how long after each other: within the lease.
+const SAVES: u32 = 30;
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// How long after an attempt is opened its gateway is asked by itself, and then again and again, in ms.
 const QUERY_AFTER_MS: [i64; 6] = [15_000, 30_000, 60_000, 120_000, 300_000, 600_000];
 /// How long after a refund was asked for, or asked about, it is asked about again, in ms.
@@ -32,67 +34,98 @@ const REFUND_AFTER_MS: [i64; 7] = [2_000, 5_000, 15_000, 60_000, 300_000, 1_800_
 /// How long after a close that did not work it is tried again, in ms.
 const CLOSE_AFTER_MS: [i64; 5] = [2_000, 10_000, 30_000, 60_000, 300_000];
 
-/// Runs tasks until `shutdown`, then lets those under way finish.
+/// Runs tasks until `shutdown`, then lets those under way finish, for a while.
 pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
-    let (webhooks, others) = (Arc::new(Semaphore::new(WEBHOOKS)), Arc::new(Semaphore::new(OTHERS)));
+    let lanes = Arc::new(Lanes::default());
     let running = TaskTracker::new();
-    tokio::pin!(shutdown);
-    loop {
-        let claimed = claim(&checkout, webhooks.available_permits(), others.available_permits()).await;
-        let tasks = claimed.unwrap_or_else(|error| {
+    let stopped = shutdown.shared();
+    while stopped.peek().is_none() {
+        let tasks = claim(&checkout, lanes.free(&checkout.merchants())).await.unwrap_or_else(|error| {
             tracing::error!(%error, "tasks could not be claimed");
             Vec::new()
         });
         let more = !tasks.is_empty();
         for task in tasks {
-            let places = if task.kind == TaskKind::Webhook { &webhooks } else { &others };
-            let Ok(permit) = places.clone().acquire_owned().await else { break };
-            let checkout = checkout.clone();
+            let (checkout, place) = (checkout.clone(), lanes.take(&task));
             running.spawn(async move {
-                perform(&checkout, task).await;
-                drop(permit);
+                let well = see_through(&checkout, task).await;
+                place.leave(well);
                 checkout.work().notify_one();
             });
         }
         tokio::select! {
-            () = &mut shutdown => break,
-            () = checkout.work().notified(), if !more => {}
-            () = tokio::time::sleep(TICK), if !more => {}
+            biased;
+            () = stopped.clone() => {}
             () = core::future::ready(()), if more => {}
+            () = checkout.work().notified() => {}
+            () = tokio::time::sleep(TICK) => {}
         }
     }
     running.close();
-    running.wait().await;
+    if tokio::time::timeout(DRAIN, running.wait()).await.is_err() {
+        tracing::warn!(tasks = running.len(), "tasks are left for the next start");
+    }
 }
 
-async fn claim(
-    checkout: &Checkout,
-    webhooks: usize,
-    others: usize,
-) -> Result<Vec<Task>, super::store::StoreError> {
-    if webhooks == 0 && others == 0 {
+/// Claims what is due, as many as there are `places`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn claim(checkout: &Checkout, places: Places) -> Result<Vec<Task>, StoreError> {
+    if places.webhooks == 0 && places.others == 0 {
         return Ok(Vec::new());
     }
-    let limit = |places| u32::try_from(places).unwrap_or(u32::MAX);
-    checkout.store().claim_tasks(checkout.now(), LEASE_MS, limit(webhooks), limit(others)).await
+    checkout.store().claim_tasks(checkout.now(), LEASE_MS, places).await
 }
 
-/// Does one claimed task and saves what became of it.
+/// Places for everything at once: for who runs tasks one by one.
+pub fn every_place(checkout: &Checkout) -> Places {
+    Lanes::default().free(&checkout.merchants())
+}
+
+/// Does one claimed task and saves what became of it. The same task in the same world ends the same way.
 pub async fn perform(checkout: &Checkout, task: Task) {
-    let outcome = match task.kind {
-        TaskKind::Webhook => webhook::send(checkout, &task).await,
-        TaskKind::Query => query(checkout, &task).await,
-        TaskKind::Close => close(checkout, &task).await,
-        TaskKind::Expire => expire(checkout, &task).await,
-        TaskKind::Refund => refund(checkout, &task).await,
-    };
+    let outcome = attempt(checkout, &task).await;
     let (id, kind) = (task.id, task.kind);
     if let Err(error) = checkout.store().finish_task(task, outcome, checkout.now()).await {
         // The lease runs out and the task is done again.
         tracing::error!(%error, task = id, %kind, "what became of a task was not saved");
     }
-    if kind == TaskKind::Webhook {
-        crash::point(Point::DeliverSaved);
+}
+
+/// Like [`perform`], but while the lease lasts it does not let go of what it knows: a full disk or a locked
+/// database may heal. Says whether the other side did its part.
+async fn see_through(checkout: &Checkout, task: Task) -> bool {
+    let outcome = attempt(checkout, &task).await;
+    let well = match &outcome {
+        TaskOutcome::Done(_) | TaskOutcome::Postponed(_) => true,
+        TaskOutcome::Again(..) => false,
+        TaskOutcome::Sent(sent) => matches!(sent.then, Then::Delivered { .. }),
+    };
+    for _ in 0..SAVES {
+        match checkout.store().finish_task(task.clone(), outcome.clone(), checkout.now()).await {
+            Ok(()) => {
+                if task.kind == TaskKind::Webhook {
+                    crash::point(Point::DeliverSaved);
+                }
+                return well;
+            }
+            Err(error) => {
+                tracing::error!(%error, task = task.id, kind = %task.kind, "a task's outcome is not saved");
+            }
+        }
+        tokio::time::sleep(SAVE_AGAIN).await;
+    }
+    false
+}
+
+async fn attempt(checkout: &Checkout, task: &Task) -> TaskOutcome {
+    match task.kind {
+        TaskKind::Webhook => webhook::send(checkout, task).await,
+        TaskKind::Query => query(checkout, task).await,
+        TaskKind::Close => close(checkout, task).await,
+        TaskKind::Expire => expire(checkout, task).await,
+        TaskKind::Refund => refund(checkout, task).await,
     }
 }
 
@@ -101,15 +134,22 @@ async fn query(checkout: &Checkout, task: &Task) -> TaskOutcome {
         return TaskOutcome::Done(Some("not a trade".to_owned()));
     };
     let again = |note| TaskOutcome::Again(later(checkout.now(), &QUERY_AFTER_MS, task.tries), note);
+    let task_began = checkout.now();
     match checkout.query(task.order, trade.clone()).await {
         Ok(order) => match order.attempt(&trade).map(|attempt| &attempt.state) {
             Some(AttemptState::Opening | AttemptState::Ready(_)) => again(None),
-            Some(AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid) | None => {
-                TaskOutcome::Done(None)
-            }
+            Some(AttemptState::Closed) => match last_look(&order, &trade) {
+                Some(at) if at > task_began => TaskOutcome::Again(at, None),
+                Some(_) | None => TaskOutcome::Done(None),
+            },
+            Some(AttemptState::Refused { .. } | AttemptState::Paid) | None => TaskOutcome::Done(None),
         },
         Err(error) => again(Some(error.to_string())),
     }
+}
+
+fn last_look(order: &Order, trade: &TradeId) -> Option<UnixMillis> {
+    order.attempt(trade).and_then(Attempt::last_look)
 }
 
 async fn close(checkout: &Checkout, task: &Task) -> TaskOutcome {

@@ -129,6 +129,7 @@ async fn one(
         created_at: now,
         paid_at: Some(now),
         state: TradeState::Success,
+        refunded: None,
         echo: Vec::new(),
     };
     let stamp = Stamp { now: Clock::real(), nonce: random::base62(32)? };

@@ -113,6 +113,7 @@ fn standing(channel: Channel, number: &str) -> anyhow::Result<Standing> {
         created_at: now,
         paid_at: Some(now),
         state: TradeState::Success,
+        refunded: None,
         echo: Vec::new(),
     })
 }
