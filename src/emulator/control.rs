@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, Method, StatusCode, header};
 use leptos::prelude::*;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Emulator;
@@ -18,7 +18,7 @@ use super::faults::{Fault, MAX_COPIES};
 use super::ledger::LedgerError;
 use super::page::{self, Frame, Language};
 use super::phone;
-use super::trades::{Key, Record, Stopped, Trade, Unpayable};
+use super::trades::{Key, Stopped, Trade, Unpayable};
 use crate::domain::id::UnixMillis;
 use crate::domain::time::rfc3339;
 use crate::gateway::Refusal;
@@ -54,8 +54,9 @@ pub(super) fn router(emulator: Emulator) -> Router {
 /// | 4093 | `expired`: the code is older than two hours, or its trade's time is up | 409 |
 /// | 4094 | `other_terms`: the order string's number belongs to another trade | 409 |
 /// | 5000 | `broken`: the ledger cannot be written | 500 |
-#[derive(Debug)]
-pub(super) struct Denied {
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct Denied {
     status: StatusCode,
     number: u16,
     name: &'static str,
@@ -151,7 +152,7 @@ impl Emulator {
     }
 
     pub(super) fn known(&self, key: &Key) -> Result<Trade, Denied> {
-        let found = self.state().book.trade(key).cloned();
+        let found = self.book().trade(key).cloned();
         found.ok_or_else(|| Stopped::from(Unpayable::Unknown).into())
     }
 
@@ -162,21 +163,21 @@ impl Emulator {
         } else {
             None
         };
-        let mut state = self.state();
+        let mut book = self.book();
         let (key, records) = match &order_string {
-            Some(received) => state.book.scan_app(received, now)?,
-            None => state.book.scan(code, now)?,
+            Some(received) => book.scan_app(received, now)?,
+            None => book.scan(code, now)?,
         };
         for record in records {
-            self.record(&mut state, record);
+            self.record(&mut book, record);
         }
         Ok(key)
     }
 
     fn pay_now(&self, key: &Key, copies: u32) -> Result<(), Denied> {
-        let mut state = self.state();
-        let record = state.book.pay(key, copies, self.inner.clock.now())?;
-        self.record(&mut state, record);
+        let mut book = self.book();
+        let record = book.pay(key, copies, self.inner.clock.now())?;
+        self.record(&mut book, record);
         Ok(())
     }
 }
@@ -221,43 +222,8 @@ async fn pay(State(emulator): State<Emulator>, body: Bytes) -> Result<Response, 
 }
 
 async fn ledger(State(emulator): State<Emulator>) -> Result<Response, Denied> {
-    let all = {
-        let state = emulator.state();
-        let trades: Vec<Value> = state
-            .book
-            .trades()
-            .map(|trade| {
-                let mut shown = trade_json(trade);
-                if let Some(fields) = shown.as_object_mut() {
-                    fields.insert("refunded_fee".to_owned(), json!(0));
-                }
-                shown
-            })
-            .collect();
-        let notices: Vec<Value> = state
-            .book
-            .notices()
-            .map(|notice| {
-                let attempts: Vec<Value> = notice
-                    .deliveries
-                    .iter()
-                    .map(|one| {
-                        json!({ "at": rfc3339(one.at), "status": one.status, "accepted": one.accepted })
-                    })
-                    .collect();
-                json!({
-                    "id": notice.id,
-                    "channel": notice.key.channel,
-                    "event": notice.event,
-                    "out_trade_no": notice.key.out_trade_no,
-                    "attempts": attempts,
-                })
-            })
-            .collect();
-        json!({ "trades": trades, "refunds": [], "notices": notices })
-    };
-    emulator.inner.ledger.settled().await.map_err(|why| Denied::broken(&why))?;
-    Ok(data(&all))
+    let statement = emulator.statement().await.map_err(|why| Denied::broken(&why))?;
+    Ok(data(&statement))
 }
 
 async fn faults(State(emulator): State<Emulator>) -> Response {
@@ -286,13 +252,7 @@ async fn advance(State(emulator): State<Emulator>, body: Bytes) -> Result<Respon
             "\"advance_ms\" must be between 0 and {MAX_ADVANCE_MS}: never back"
         )));
     }
-    {
-        let mut state = emulator.state();
-        emulator.inner.clock.advance(advance_ms);
-        emulator.record(&mut state, Record::Clock { offset_ms: emulator.inner.clock.offset_ms() });
-    }
-    emulator.inner.ledger.settled().await.map_err(|why| Denied::broken(&why))?;
-    emulator.inner.wake.notify_one();
+    emulator.advance_clock(advance_ms).await.map_err(|why| Denied::broken(&why))?;
     Ok(data(&clock_json(&emulator)))
 }
 
@@ -378,7 +338,7 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Denied> {
     serde_json::from_slice(body).map_err(|error| Denied::bad(error.to_string()))
 }
 
-fn data(data: &Value) -> Response {
+fn data(data: &impl Serialize) -> Response {
     axum::Json(json!({ "status_code": 0, "data": data })).into_response()
 }
 

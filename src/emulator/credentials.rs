@@ -163,6 +163,14 @@ impl Credentials {
         read_key(&self.alipay.alipay_public_key_file.with_file_name(ALIPAY_KEY), PrivateKey::read)
     }
 
+    /// The key of the merchant's API certificate at WeChat Pay.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn merchant_private_key(&self) -> Result<PrivateKey, CredentialsError> {
+        read_key(&self.wechat.merchant_private_key_file, PrivateKey::read)
+    }
+
     /// The merchant's key, as its application signs with it.
     ///
     /// # Errors
@@ -302,11 +310,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), CredentialsError> {
 
 /// Decimal digits that do not start with 0.
 fn digits(len: usize) -> Result<String, NoRandomness> {
-    super::trades::digits(len).map(
-        |text| {
-            if text.starts_with('0') { text.replacen('0', "7", 1) } else { text }
-        },
-    )
+    super::draw::digits(len).map(|text| if text.starts_with('0') { text.replacen('0', "7", 1) } else { text })
 }
 
 /// How this machine reaches what listens there.

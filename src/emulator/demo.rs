@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -127,7 +127,9 @@ fn config(
         None => Url::parse(&format!("{base_url}/mall/webhook"))?,
     };
     let host = webhook_url.host_str().context("--webhook-url has no host")?;
-    let alipay_key = &known.alipay.alipay_public_key_file;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
     let merchant = MerchantConfig {
         id: MerchantId::new(known.merchant.id.clone())?,
         name: PAYEE.to_owned(),
@@ -152,9 +154,9 @@ fn config(
             api_v2_key: Secret::new(known.wechat.api_v2_key.clone()),
             sign_type: SignType::Md5,
             api_v3_key: None,
-            merchant_serial: None,
-            merchant_private_key: None,
-            merchant_certificate: None,
+            merchant_serial: Some(known.wechat.merchant_serial.clone()),
+            merchant_private_key: Some(known.merchant_private_key()?),
+            merchant_certificate: Some(read(&known.wechat.merchant_certificate_file)?),
             platform_public_keys: Vec::new(),
             platform_certificates: Vec::new(),
         }),
@@ -162,7 +164,7 @@ fn config(
             app_id: known.alipay.app_id.clone(),
             seller_id: known.alipay.seller_id.clone(),
             app_private_key: known.app_private_key()?,
-            alipay_public_key: PublicKey::read(&std::fs::read_to_string(alipay_key)?)?,
+            alipay_public_key: PublicKey::read(&read(&known.alipay.alipay_public_key_file)?)?,
         }),
     };
     Ok(Config {
@@ -238,7 +240,6 @@ const SEEDS: &[(OrderType, &str, &str, i64)] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Duration;
 
     use bytes::Bytes;

@@ -108,10 +108,13 @@ impl Faults {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What happens to the next message at any of these points: the first fault that strikes.
+    /// What happens to the next message at any of these points: the first fault that strikes. One message
+    /// is struck once at most, and rates add up: three of 0.1 strike three messages in ten.
     pub fn strike(&self, points: &[&str]) -> Option<Strike> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let hit = list.iter_mut().filter(|fault| points.contains(&fault.on.as_str())).find_map(Fault::roll);
+        let mut spent = 0.0;
+        let mut here = list.iter_mut().filter(|fault| points.contains(&fault.on.as_str()));
+        let hit = here.find_map(|fault| fault.roll(&mut spent));
         list.retain(|fault| fault.count != Some(0));
         hit
     }
@@ -119,10 +122,13 @@ impl Faults {
 
 impl Fault {
     fn check(&mut self) -> Result<(), String> {
+        self.kind = canonical(&self.kind);
+        if self.on == "*" {
+            ANY_CALL.clone_into(&mut self.on);
+        }
         if !POINTS.contains(&self.on.as_str()) {
             return Err(format!("unknown \"on\": {:?}; known: {}", self.on, POINTS.join(", ")));
         }
-        self.kind = canonical(&self.kind);
         let kinds = if self.on.ends_with("notify") { NOTICE_KINDS } else { CALL_KINDS };
         if !kinds.contains(&self.kind.as_str()) {
             let known = kinds.join(", ");
@@ -150,13 +156,16 @@ impl Fault {
         Ok(())
     }
 
-    fn roll(&mut self) -> Option<Strike> {
+    /// `spent`: the rates of the faults that have let this message pass.
+    fn roll(&mut self, spent: &mut f64) -> Option<Strike> {
         if let Some(left) = &mut self.count {
             *left = left.checked_sub(1)?;
         }
         if let (Some(rate), Some(seed)) = (self.rate, self.seed) {
             self.seen = self.seen.wrapping_add(1);
-            if chance(seed, self.seen) >= rate {
+            let left = 1.0 - *spent;
+            *spent += rate;
+            if chance(seed, self.seen) * left >= rate {
                 return None;
             }
         }
@@ -190,7 +199,8 @@ pub const fn notice_points(channel: Channel) -> [&'static str; 2] {
     }
 }
 
-/// The notice without its signature: XML's `<sign>` element, the form's `sign` field.
+/// The notice without what makes it trusted: XML's `<sign>` element (of a refund: `<req_info>`), the form's
+/// `sign` field.
 pub fn unsign_notice(notice: Request<Bytes>) -> Request<Bytes> {
     notice.map(|body| unsigned(&body))
 }
@@ -217,9 +227,12 @@ fn unsigned(body: &Bytes) -> Bytes {
         let (head, tail) = (text.get(..from).unwrap_or_default(), text.get(to..).unwrap_or_default());
         Bytes::from(format!("{head}{tail}"))
     };
-    match (text.find("<sign>"), text.find("</sign>"), text.find(",\"sign\":")) {
-        (Some(from), Some(end), _) => cut(from, end + "</sign>".len()),
-        (None, None, Some(from)) => cut(from, text.len().saturating_sub(1)),
+    let element =
+        |opening: &str, closing: &str| Some((text.find(opening)?, text.find(closing)? + closing.len()));
+    let xml = element("<sign>", "</sign>").or_else(|| element("<req_info>", "</req_info>"));
+    match (xml, text.find(",\"sign\":")) {
+        (Some((from, to)), _) => cut(from, to),
+        (None, Some(from)) => cut(from, text.len().saturating_sub(1)),
         _ => {
             let kept = text.split('&').filter(|pair| !pair.starts_with("sign="));
             Bytes::from(kept.collect::<Vec<_>>().join("&"))
@@ -247,7 +260,7 @@ fn chance(seed: u64, n: u64) -> f64 {
     f64::from(u32::try_from(x >> 32).unwrap_or(u32::MAX)) / 4_294_967_296.0
 }
 
-/// Strikes every call.
+/// Strikes every call; `*` is another name for it.
 pub const ANY_CALL: &str = "call";
 
 /// Where faults can strike.
@@ -259,9 +272,13 @@ pub const POINTS: &[&str] = &[
     "wx.unifiedorder",
     "wx.orderquery",
     "wx.closeorder",
+    "wx.refund",
+    "wx.refundquery",
     "alipay.trade.precreate",
     "alipay.trade.query",
     "alipay.trade.close",
+    "alipay.trade.refund",
+    "alipay.trade.fastpay.refund.query",
 ];
 
 /// What can happen to a notice.
@@ -346,9 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn rates_of_any_call_add_up() {
+        let faults = put(
+            r#"[{"on":"*","kind":"cut_after","rate":0.1,"seed":1},{"on":"*","kind":"5xx","rate":0.1,"seed":2},
+                {"on":"*","kind":"delay","delay_ms":5,"rate":0.1,"seed":3}]"#,
+        );
+        let faults = faults.unwrap();
+        let points = ["wx.refund", ANY_CALL];
+        let struck: Vec<Strike> = (0..10_000).filter_map(|_| faults.strike(&points)).collect();
+        assert!((2_850..3_150).contains(&struck.len()), "{} of 10000", struck.len());
+        for strike in [Strike::CutAfter, Strike::Status(500), Strike::Delay(5)] {
+            let share = struck.iter().filter(|one| **one == strike).count();
+            assert!((900..1_100).contains(&share), "{share} of 10000: {strike:?}");
+        }
+        assert!(faults.list().iter().all(|fault| fault.on == ANY_CALL), "one name");
+        assert_eq!(faults.strike(&["notify"]), None);
+    }
+
+    #[test]
     fn signatures_are_taken_out() {
         for (signed, bare) in [
             ("<xml><a>1</a><sign>AB</sign><b>2</b></xml>", "<xml><a>1</a><b>2</b></xml>"),
+            ("<xml><a>1</a><req_info>AB=</req_info></xml>", "<xml><a>1</a></xml>"),
             ("a=1&sign=x%3D&sign_type=RSA2", "a=1&sign_type=RSA2"),
             (r#"{"x_response":{"a":1},"sign":"AB="}"#, r#"{"x_response":{"a":1}}"#),
         ] {

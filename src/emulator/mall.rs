@@ -197,7 +197,7 @@ impl Mall {
         let goods = SHELF.iter().find(|goods| goods.sku == sku).ok_or(BuyError::NoSuchGoods)?;
         let refused = |why: &dyn ToString| BuyError::Refused(why.to_string());
         let total_fee = Fen::new(goods.price).map_err(|error| refused(&error))?;
-        let tail = super::trades::digits(4).map_err(|error| refused(&error))?;
+        let tail = super::draw::digits(4).map_err(|error| refused(&error))?;
         let order_number = format!("M{}{tail}", time::compact(self.inner.clock.now()));
         let title = goods.title.to_owned();
         let item = Item { order_number, order_type: goods.order_type, title, total_fee };

@@ -5,6 +5,7 @@
 pub mod control;
 pub mod credentials;
 pub mod demo;
+mod draw;
 pub mod faults;
 pub mod gateways;
 pub mod ledger;
@@ -15,11 +16,12 @@ pub mod notices;
 mod page;
 mod phone;
 mod protocol;
+pub mod refunds;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 pub mod trades;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -51,7 +53,7 @@ struct Inner {
     payee: String,
     clock: Clock,
     gateways: Gateways,
-    state: Mutex<State>,
+    book: Mutex<Book>,
     ledger: Ledger,
     faults: Faults,
     log: Log,
@@ -60,12 +62,6 @@ struct Inner {
     wake: Notify,
     /// A notice was sent.
     delivered: Notify,
-}
-
-struct State {
-    book: Book,
-    /// Notices that somebody is sending at this moment.
-    sending: HashSet<String>,
 }
 
 /// What an emulator needs to start.
@@ -119,13 +115,13 @@ impl Emulator {
             book.apply(record);
         }
         clock.advance(book.offset_ms().saturating_sub(clock.offset_ms()));
-        let state = Mutex::new(State { book, sending: HashSet::new() });
+        let book = Mutex::new(book);
         let inner = Inner {
             credentials,
             payee: config.payee.clone(),
             clock,
             gateways,
-            state,
+            book,
             ledger,
             faults: Faults::default(),
             log: Log::default(),
@@ -181,15 +177,15 @@ impl Emulator {
         served.map(drop)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.inner.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down and applies one decision. The guard keeps file and book in the same order; await
     /// `ledger.settled()` after it is gone and before anybody is answered.
-    fn record(&self, state: &mut State, record: Record) {
+    fn record(&self, book: &mut Book, record: Record) {
         self.inner.ledger.push(&record);
-        state.book.apply(record);
+        book.apply(record);
     }
 }
 

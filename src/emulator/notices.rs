@@ -1,4 +1,5 @@
-//! Telling the merchant of payments: each notice is sent until it is accepted or the gateway gives up.
+//! Telling the merchant of payments and refunds: each notice is sent until it is accepted or the gateway
+//! gives up.
 //! Never loses one: what is due stands in the ledger, and an attempt cut short by a crash is made again.
 //! Schedules: gateways.md 1.6 (WeChat), 4.5 (Alipay), counted on the emulator's clock.
 
@@ -14,9 +15,9 @@ use super::Emulator;
 use super::faults::{Strike, halve, notice_points, unsign_notice};
 use super::gateways::{Gateways, Signer};
 use super::trades::{Key, Record};
-use crate::domain::id::{Channel, UnixMillis};
+use crate::domain::id::{Channel, OutRefundNo, UnixMillis};
 use crate::domain::money::Fen;
-use crate::gateway::{Stamp, Standing};
+use crate::gateway::{GatewayRefund, Stamp, Standing};
 use crate::runtime::clock::Clock;
 use crate::runtime::random;
 
@@ -27,11 +28,14 @@ pub struct Notice {
     pub id: String,
     /// The trade it is about.
     pub key: Key,
-    /// What happened: `paid`.
+    /// The refund it is about; `None`: the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_refund_no: Option<OutRefundNo>,
+    /// What happened: `paid` or `refunded`.
     pub event: String,
     /// Where it goes.
     pub notify_url: String,
-    /// How many copies leave at the first sending.
+    /// How many copies leave at the first sending; none: it is not sent from here at all.
     pub copies: u32,
     /// When it is sent next; `None` once accepted or given up.
     pub next_at: Option<UnixMillis>,
@@ -58,7 +62,7 @@ impl Emulator {
     pub async fn deliver_due(&self) -> usize {
         let mut sendings = 0;
         loop {
-            let due = self.claim_due();
+            let due = self.book().claim_due(self.inner.clock.now(), AT_ONCE);
             if due.is_empty() {
                 return sendings;
             }
@@ -72,60 +76,33 @@ impl Emulator {
     pub(super) async fn keep_delivering(&self) {
         let mut under_way = JoinSet::new();
         loop {
-            for id in self.claim_due() {
+            while under_way.try_join_next().is_some() {}
+            let now = self.inner.clock.now();
+            for id in self.book().claim_due(now, AT_ONCE.saturating_sub(under_way.len())) {
                 let emulator = self.clone();
                 under_way.spawn(async move { emulator.deliver(&id).await });
             }
-            while under_way.try_join_next().is_some() {}
             // Asked for before looking at the clock, so that nothing slips in between.
             let woken = self.inner.wake.notified();
-            let wait = self.next_due().map_or(IDLE, |ms| Duration::from_millis(ms).min(IDLE));
+            let next = self.book().next_due().filter(|_| under_way.len() < AT_ONCE);
+            let wait = next.map(|at| u64::try_from(at.since(self.inner.clock.now())).unwrap_or_default());
+            let wait = wait.map_or(IDLE, |ms| Duration::from_millis(ms).min(IDLE));
             // Woken or not: look again.
             drop(tokio::time::timeout(wait, woken).await);
         }
     }
 
-    /// Takes the notices that are due and not being sent.
-    fn claim_due(&self) -> Vec<String> {
-        let now = self.inner.clock.now();
-        let mut state = self.state();
-        let due: Vec<String> = state
-            .book
-            .due()
-            .take_while(|(at, _)| *at <= now)
-            .filter(|(_, id)| !state.sending.contains(*id))
-            .map(|(_, id)| id.to_owned())
-            .collect();
-        state.sending.extend(due.iter().cloned());
-        due
-    }
-
-    /// Business milliseconds until the next notice that nobody is sending.
-    fn next_due(&self) -> Option<u64> {
-        let now = self.inner.clock.now();
-        let state = self.state();
-        let (next, _) = state.book.due().find(|(_, id)| !state.sending.contains(*id))?;
-        Some(u64::try_from(next.since(now)).unwrap_or_default())
-    }
-
     async fn deliver(&self, id: &str) {
         let known = {
-            let state = self.state();
-            let notice = state.book.notice(id).cloned();
-            notice.and_then(|notice| Some((state.book.trade(&notice.key)?.standing(), notice)))
+            let book = self.book();
+            let notice = book.notice(id).cloned();
+            notice.and_then(|notice| Some((book.subject(&notice)?, notice)))
         };
-        let deliveries = match &known {
-            Some((standing, notice)) => self.send_round(notice, standing).await,
-            None => Vec::new(),
-        };
-        {
-            let mut state = self.state();
-            if let Some((_, notice)) = known {
-                let accepted = deliveries.iter().any(|delivery| delivery.accepted);
-                let next_at = if accepted { None } else { notice.retry_at() };
-                self.record(&mut state, Record::Tried { id: id.to_owned(), deliveries, next_at });
-            }
-            state.sending.remove(id);
+        if let Some((subject, notice)) = known {
+            let deliveries = self.send_round(&notice, &subject).await;
+            let accepted = deliveries.iter().any(|delivery| delivery.accepted);
+            let next_at = if accepted { None } else { notice.retry_at() };
+            self.record(&mut self.book(), Record::Tried { id: id.to_owned(), deliveries, next_at });
         }
         if let Err(error) = self.inner.ledger.settled().await {
             tracing::error!(%error, "an attempt to deliver was not written down");
@@ -134,7 +111,7 @@ impl Emulator {
         self.inner.wake.notify_one();
     }
 
-    async fn send_round(&self, notice: &Notice, standing: &Standing) -> Vec<Delivery> {
+    async fn send_round(&self, notice: &Notice, subject: &Subject) -> Vec<Delivery> {
         let strike = self.inner.faults.strike(&notice_points(notice.key.channel));
         let (copies, parallel) = match strike {
             Some(Strike::Duplicate { copies, parallel }) => (copies, parallel),
@@ -152,7 +129,7 @@ impl Emulator {
             }
             _ => {}
         }
-        let send = || self.send_copy(notice, standing, strike.as_ref());
+        let send = || self.send_copy(notice, subject, strike.as_ref());
         if parallel {
             return join_all((0..copies).map(|_| send())).await;
         }
@@ -163,12 +140,13 @@ impl Emulator {
         deliveries
     }
 
-    async fn send_copy(&self, notice: &Notice, standing: &Standing, strike: Option<&Strike>) -> Delivery {
+    async fn send_copy(&self, notice: &Notice, subject: &Subject, strike: Option<&Strike>) -> Delivery {
         let at = self.inner.clock.now();
         let mut delivery = Delivery { at, status: None, accepted: false };
         let Ok(nonce) = random::base62(32) else { return delivery };
         let stamp = Stamp { now: Clock::real(), nonce };
-        let request = write_notice(&self.inner.gateways, notice, standing, strike, &stamp);
+        let written = write_notice(&self.inner.gateways, notice, subject, strike, &stamp);
+        let Some(request) = written else { return delivery };
         let sending = self.inner.transport.send(request);
         match tokio::time::timeout(ANSWER_WITHIN, sending).await {
             Ok(Ok(answer)) => {
@@ -196,28 +174,62 @@ impl Notice {
     }
 }
 
+/// What a notice tells.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    /// How the trade stands.
+    Trade(Box<Standing>),
+    /// A refund that is done, where the protocol has notices of their own for them.
+    Refund(Box<GatewayRefund>),
+}
+
+impl Subject {
+    /// The same with another amount, one fen more unless `wanted` says how much.
+    fn of_amount(&self, wanted: Option<i64>) -> Self {
+        let other = |fen: Fen| Fen::new(wanted.unwrap_or(fen.get() + 1)).unwrap_or(fen);
+        match self.clone() {
+            Self::Trade(told) => Self::Trade(Box::new(Standing { total: other(told.total), ..*told })),
+            Self::Refund(told) => {
+                Self::Refund(Box::new(GatewayRefund { amount: other(told.amount), ..*told }))
+            }
+        }
+    }
+}
+
+/// A notice as `signer` writes it.
+pub(super) fn sign_notice(
+    gateways: &Gateways,
+    signer: Signer,
+    notice: &Notice,
+    subject: &Subject,
+    stamp: &Stamp,
+) -> Option<Request<Bytes>> {
+    let counterpart = gateways.of(notice.key.channel, signer);
+    match subject {
+        Subject::Trade(told) => Some(counterpart.encode_notice(told, &notice.notify_url, &notice.id, stamp)),
+        Subject::Refund(told) => {
+            counterpart.encode_refund_notice(told, &notice.notify_url, &notice.id, stamp)
+        }
+    }
+}
+
 fn write_notice(
     gateways: &Gateways,
     notice: &Notice,
-    standing: &Standing,
+    subject: &Subject,
     strike: Option<&Strike>,
     stamp: &Stamp,
-) -> Request<Bytes> {
-    let channel = notice.key.channel;
-    let write = |signer: Signer, standing: &Standing| {
-        gateways.of(channel, signer).encode_notice(standing, &notice.notify_url, &notice.id, stamp)
-    };
+) -> Option<Request<Bytes>> {
+    let write = |signer, subject: &Subject| sign_notice(gateways, signer, notice, subject, stamp);
     match strike {
-        Some(Strike::WrongAmount(value)) => {
-            let other = value.unwrap_or(standing.total.get() + 1);
-            let total = Fen::new(other).unwrap_or(standing.total);
-            write(Signer::Gateway, &Standing { total, ..standing.clone() })
+        Some(Strike::WrongAmount(value)) => write(Signer::Gateway, &subject.of_amount(*value)),
+        Some(Strike::OtherMerchant) => write(Signer::OtherMerchant, subject),
+        Some(Strike::Forged) => write(Signer::Forger, subject),
+        Some(Strike::Unsigned) => write(Signer::Gateway, subject).map(unsign_notice),
+        Some(Strike::Truncated) => {
+            write(Signer::Gateway, subject).map(|request| request.map(|body| halve(&body)))
         }
-        Some(Strike::OtherMerchant) => write(Signer::OtherMerchant, standing),
-        Some(Strike::Forged) => write(Signer::Forger, standing),
-        Some(Strike::Unsigned) => unsign_notice(write(Signer::Gateway, standing)),
-        Some(Strike::Truncated) => write(Signer::Gateway, standing).map(|body| halve(&body)),
-        _ => write(Signer::Gateway, standing),
+        _ => write(Signer::Gateway, subject),
     }
 }
 
@@ -228,5 +240,7 @@ const WECHAT_RETRIES_S: [i64; 15] =
 const ALIPAY_RETRIES_S: [i64; 7] = [240, 600, 600, 3600, 7200, 21_600, 54_000];
 /// gateways.md 5, pitfall 23.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Notices under way at once: each holds a connection.
+const AT_ONCE: usize = 512;
 /// The longest nap, in case somebody else moves the clock.
 const IDLE: Duration = Duration::from_secs(1);

@@ -84,8 +84,8 @@ async fn fail(Form(form): Form<Opened>) -> Response {
 fn camera(emulator: &Emulator, language: Language, why: Option<Denied>) -> Html<String> {
     let now = emulator.inner.clock.now();
     let open: Vec<_> = {
-        let state = emulator.state();
-        let newest = state.book.open(now).take(20);
+        let book = emulator.book();
+        let newest = book.open(now).take(20);
         newest.map(|(trade, code)| (trade.clone(), code.to_owned())).collect()
     };
     let nothing = open.is_empty().then(|| {

@@ -32,6 +32,8 @@ pub(super) fn router(emulator: Emulator) -> Router {
         .route("/pay/unifiedorder", any(wechat))
         .route("/pay/orderquery", any(wechat))
         .route("/pay/closeorder", any(wechat))
+        .route("/pay/refundquery", any(wechat))
+        .route("/secapi/pay/refund", any(wechat))
         .route("/gateway.do", any(alipay))
         .with_state(emulator)
 }
@@ -110,18 +112,18 @@ impl Emulator {
         let gateway = self.inner.gateways.of(channel, Signer::Gateway);
         let now = self.inner.clock.now();
         let decided = {
-            let mut state = self.state();
-            match state.book.decide(channel, received, now) {
+            let mut book = self.book();
+            match book.decide(channel, received, now) {
                 Ok(Decision::Yes(answer, record)) => {
                     if let Some(record) = record {
-                        self.record(&mut state, record);
+                        self.record(&mut book, record);
                     }
                     *answer
                 }
                 Ok(Decision::No(objection)) => {
                     let mut refusal = gateway.refuse(received, objection);
                     let key = Key { channel, out_trade_no: received.call.out_trade_no().clone() };
-                    let first = state.book.trade(&key).map_or("", |trade| &trade.fingerprint);
+                    let first = book.trade(&key).map_or("", |trade| &trade.fingerprint);
                     refusal.explanation = explain(&key, objection, first, &received.fingerprint);
                     Answer::Refused(refusal)
                 }
@@ -172,10 +174,10 @@ fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
         ),
         (Objection::NotPaid, _) => format!("{number} is not paid: there is nothing to give back."),
         (Objection::RefundTooMuch, _) => format!("More than what is left of the payment of {number}."),
-        (Objection::RefundDiffers, _) => {
-            "A refund of this number was accepted with another amount; a new refund needs a new number."
-                .to_owned()
-        }
+        (Objection::RefundDiffers, _) => format!(
+            "Either this refund's number was accepted with another amount (a new refund needs a new number), \
+             or total_fee is not what {number} was paid with."
+        ),
         (Objection::RefundAbsent, _) => format!("{number} has no refund of this number."),
         (Objection::Busy, _) => {
             "The outcome is unknown to the caller: ask again with the same parameters.".to_owned()

@@ -1,5 +1,7 @@
 //! The emulator from outside: real merchants' halves, real control calls, a clock that stands still.
 
+mod refunds;
+
 use std::sync::Mutex;
 
 use axum::body::Body;

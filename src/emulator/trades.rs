@@ -1,15 +1,17 @@
 //! The books of both gateways: trades, codes, notices. Decides what each call and each tap on the phone does.
 //! Never does IO: a decision is a list of records, which the caller puts on disk before it answers.
 //! The rules are those of gateways.md 1.2, 1.5, 4.4, 4.6, 4.9; who calls them: `protocol`, `control`.
+//! Those of refunds: `refunds`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::notices::{Delivery, Notice};
-use crate::domain::id::{Channel, OutTradeNo, TransactionId, UnixMillis};
+use super::draw::{delivery_id, digits, draw_code, draw_transaction_id};
+use super::notices::{Delivery, Notice, Subject};
+use super::refunds::{Refund, Refunds};
+use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, TransactionId, UnixMillis};
 use crate::domain::order::Code;
-use crate::domain::time;
 use crate::gateway::{Answer, Call, Objection, Received, Standing, Terms, TradeState};
 use crate::runtime::random::{self, NoRandomness};
 
@@ -57,6 +59,13 @@ pub enum Record {
         key: Key,
         /// When.
         at: UnixMillis,
+    },
+    /// Money goes back; there is a notice to send once it is done.
+    Refunded {
+        /// What and how much.
+        refund: Box<Refund>,
+        /// What must be sent, if the merchant gave an address.
+        notice: Option<Box<Notice>>,
     },
     /// A notice was sent, or could not be.
     Tried {
@@ -108,6 +117,9 @@ pub struct Trade {
     pub paid_at: Option<UnixMillis>,
     /// Where it stands.
     pub state: TradeState,
+    /// Its place in the book.
+    #[serde(skip)]
+    place: usize,
 }
 
 /// A code and its age.
@@ -142,9 +154,14 @@ pub struct Book {
     order: Vec<Key>,
     /// From each code, and each `prepay_id`, to its trade and the moment it was handed out.
     codes: HashMap<String, (Key, UnixMillis)>,
-    notices: BTreeMap<String, Notice>,
+    /// Places in `order` of what is neither paid nor closed.
+    unpaid: BTreeSet<usize>,
+    refunds: Refunds,
+    notices: HashMap<String, Notice>,
     notice_order: Vec<String>,
-    /// What `next_at` of each notice says, sorted.
+    /// The notice of each payment and of each refund.
+    notice_of: HashMap<(Key, Option<OutRefundNo>), String>,
+    /// What `next_at` of each notice says, sorted, except what somebody is sending.
     due: BTreeSet<(UnixMillis, String)>,
     offset_ms: i64,
 }
@@ -191,10 +208,12 @@ impl Book {
     /// Adds one record. Replaying the same records gives the same book.
     pub fn apply(&mut self, record: Record) {
         match record {
-            Record::Created { trade } => {
+            Record::Created { mut trade } => {
                 for issued in &trade.codes {
                     self.index(&trade.key, issued);
                 }
+                trade.place = self.order.len();
+                self.unpaid.insert(trade.place);
                 self.order.push(trade.key.clone());
                 self.trades.insert(trade.key.clone(), *trade);
             }
@@ -216,16 +235,22 @@ impl Book {
                     trade.state = TradeState::Success;
                     trade.paid_at = Some(at);
                     trade.transaction_id = Some(transaction_id);
+                    self.unpaid.remove(&trade.place);
                 }
                 if let Some(notice) = notice {
-                    self.notice_order.push(notice.id.clone());
-                    self.due.extend(notice.next_at.map(|at| (at, notice.id.clone())));
-                    self.notices.insert(notice.id.clone(), *notice);
+                    self.announce(*notice);
+                }
+            }
+            Record::Refunded { refund, notice } => {
+                self.refunds.add(*refund);
+                if let Some(notice) = notice {
+                    self.announce(*notice);
                 }
             }
             Record::Closed { key, .. } => {
                 if let Some(trade) = self.trades.get_mut(&key) {
                     trade.state = TradeState::Closed;
+                    self.unpaid.remove(&trade.place);
                 }
             }
             Record::Tried { id, deliveries, next_at } => {
@@ -277,11 +302,15 @@ impl Book {
                     )
                 }
             },
-            (Call::Refund { .. } | Call::RefundQuery { .. }, _, _) => Decision::No(Objection::RefundAbsent),
+            (Call::Refund { refund, .. }, _, trade) => self.refunds.decide(trade, refund, now)?,
+            (Call::RefundQuery { out_refund_no, .. }, _, trade) => {
+                // WeChat asks by the refund's number alone.
+                let of = self.refunds.find(&key, out_refund_no).and_then(|known| self.trades.get(&known.key));
+                self.refunds.query(channel, of.or(trade), out_refund_no, now)
+            }
             (Call::Query { .. } | Call::Close { .. }, _, None) => Decision::No(Objection::Absent),
             (Call::Query { .. }, _, Some(trade)) => {
-                let standing = Standing { state: trade.state_at(now), ..trade.standing() };
-                Decision::Yes(Box::new(Answer::Trade(standing)), None)
+                Decision::Yes(Box::new(Answer::Trade(self.standing(trade, now))), None)
             }
             (Call::Close { .. }, _, Some(trade)) => match trade.state_at(now) {
                 TradeState::NotPay => {
@@ -330,7 +359,7 @@ impl Book {
         Ok((key, vec![Record::Created { trade: Box::new(trade) }, scanned]))
     }
 
-    /// The person pays an opened trade.
+    /// The person pays an opened trade. With no copies the notice is not sent from here.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -345,10 +374,11 @@ impl Book {
         let notice = Notice {
             id: delivery_id(now)?,
             key: key.clone(),
+            out_refund_no: None,
             event: "paid".to_owned(),
             notify_url,
             copies,
-            next_at: Some(now),
+            next_at: (copies > 0).then_some(now),
             rounds: 0,
             deliveries: Vec::new(),
         };
@@ -362,13 +392,43 @@ impl Book {
     }
 
     /// All trades, oldest first.
-    pub fn trades(&self) -> impl DoubleEndedIterator<Item = &Trade> {
+    pub fn trades(&self) -> impl Iterator<Item = &Trade> {
         self.order.iter().filter_map(|key| self.trades.get(key))
+    }
+
+    /// A trade as the gateway tells it at `now`.
+    pub fn standing(&self, trade: &Trade, now: UnixMillis) -> Standing {
+        Standing {
+            state: trade.state_at(now),
+            refunded: self.refunds.refunded(&trade.key, now),
+            ..trade.standing()
+        }
+    }
+
+    /// What a notice tells: of a payment what was true then, whatever went back since.
+    pub(super) fn subject(&self, notice: &Notice) -> Option<Subject> {
+        let trade = self.trades.get(&notice.key)?;
+        let Some(number) = &notice.out_refund_no else {
+            return Some(Subject::Trade(Box::new(trade.standing())));
+        };
+        let refund = self.refunds.find(&notice.key, number)?;
+        match notice.key.channel {
+            Channel::Wx => {
+                Some(Subject::Refund(Box::new(self.refunds.told(trade, refund, refund.done_at)?)))
+            }
+            Channel::Ali => Some(Subject::Trade(Box::new(self.standing(trade, refund.done_at)))),
+        }
+    }
+
+    /// All refunds.
+    pub const fn refunds(&self) -> &Refunds {
+        &self.refunds
     }
 
     /// Trades a wallet could still pay, newest first, each with its newest code.
     pub fn open(&self, now: UnixMillis) -> impl Iterator<Item = (&Trade, &str)> {
-        self.trades().rev().filter_map(move |trade| {
+        let unpaid = self.unpaid.iter().rev().filter_map(|place| self.trades.get(self.order.get(*place)?));
+        unpaid.filter_map(move |trade| {
             let newest = trade.codes.last()?;
             let fresh = now.since(newest.at) <= CODE_LIFE_MS && payable(trade, now).is_ok();
             fresh.then_some((trade, newest.code.content.as_str()))
@@ -385,14 +445,46 @@ impl Book {
         self.notice_order.iter().filter_map(|id| self.notices.get(id))
     }
 
-    /// Notices still to be sent, the next one first, each with its time.
-    pub fn due(&self) -> impl Iterator<Item = (UnixMillis, &str)> {
-        self.due.iter().map(|(at, id)| (*at, id.as_str()))
+    /// The notice of a payment.
+    pub fn paid_notice(&self, key: &Key) -> Option<&Notice> {
+        self.notices.get(self.notice_of.get(&(key.clone(), None))?)
+    }
+
+    /// The notice of a refund.
+    pub fn refund_notice(&self, refund: &Refund) -> Option<&Notice> {
+        self.notices.get(self.notice_of.get(&(refund.key.clone(), Some(refund.out_refund_no.clone())))?)
+    }
+
+    /// Takes out notices that are due, at most `max`. Each comes back with its record.
+    pub fn claim_due(&mut self, now: UnixMillis, max: usize) -> Vec<String> {
+        let mut claimed = Vec::new();
+        while claimed.len() < max
+            && let Some((at, id)) = self.due.pop_first()
+        {
+            if at > now {
+                self.due.insert((at, id));
+                break;
+            }
+            claimed.push(id);
+        }
+        claimed
+    }
+
+    /// When the next notice is due that nobody is sending.
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// How far the clock was moved, in ms.
     pub const fn offset_ms(&self) -> i64 {
         self.offset_ms
+    }
+
+    fn announce(&mut self, notice: Notice) {
+        self.notice_order.push(notice.id.clone());
+        self.notice_of.insert((notice.key.clone(), notice.out_refund_no.clone()), notice.id.clone());
+        self.due.extend(notice.next_at.map(|at| (at, notice.id.clone())));
+        self.notices.insert(notice.id.clone(), notice);
     }
 
     fn index(&mut self, key: &Key, issued: &Issued) {
@@ -456,6 +548,7 @@ fn new_trade(key: Key, received: &Received, terms: &Terms, now: UnixMillis, code
         payer: None,
         paid_at: None,
         state: TradeState::NotPay,
+        place: 0,
     }
 }
 
@@ -466,47 +559,6 @@ fn scanned(key: &Key, now: UnixMillis) -> Result<Record, NoRandomness> {
         Channel::Ali => (format!("2088{}", digits(12)?), Some(draw_transaction_id(Channel::Ali, now)?)),
     };
     Ok(Record::Scanned { key: key.clone(), at: now, payer, transaction_id })
-}
-
-/// Shapes of gateways.md 1.2 and 4.6.
-fn draw_code(channel: Channel, now: UnixMillis) -> Result<Code, NoRandomness> {
-    Ok(match channel {
-        Channel::Wx => Code {
-            content: format!("weixin://wxpay/bizpayurl?pr={}", random::base62(7)?),
-            prepay_id: Some(format!("wx{}{}0000", time::compact(now), hex::encode(random::bytes::<8>()?))),
-        },
-        Channel::Ali => Code {
-            content: format!("https://qr.alipay.com/bax{}", random::base62(21)?.to_ascii_lowercase()),
-            prepay_id: None,
-        },
-    })
-}
-
-/// 28 digits at either gateway, led by the day.
-fn draw_transaction_id(channel: Channel, now: UnixMillis) -> Result<TransactionId, NoRandomness> {
-    let compact = time::compact(now);
-    let day = compact.get(..8).unwrap_or_default();
-    let text = match channel {
-        Channel::Wx => format!("42000000{day}{}", digits(12)?),
-        Channel::Ali => format!("{day}2200{}", digits(16)?),
-    };
-    TransactionId::new(text).map_err(|_| NoRandomness)
-}
-
-fn delivery_id(now: UnixMillis) -> Result<String, NoRandomness> {
-    let compact = time::compact(now);
-    Ok(format!("{}{}", compact.get(..8).unwrap_or_default(), hex::encode(random::bytes::<13>()?)))
-}
-
-/// `len` random decimal digits.
-pub(super) fn digits(len: usize) -> Result<String, NoRandomness> {
-    let mut text = String::with_capacity(len);
-    while text.len() < len {
-        // 250 = 25 * 10: the rest would favour the small digits.
-        let fresh = random::bytes::<32>()?.into_iter().filter(|byte| *byte < 250);
-        text.extend(fresh.map(|byte| char::from(b'0' + byte % 10)).take(len - text.len()));
-    }
-    Ok(text)
 }
 
 /// How long a code can be scanned (gateways.md 1.2, 4.4).
