@@ -1,16 +1,19 @@
 //! Tests of refunds in both halves of Alipay: round trips, words, and what the trade's notices tell of them.
 
 use super::super::testing::{
-    NOW, app_key, gateway_refund, number, of_trade, paid_trade, refund_no, refund_terms, stamp,
+    NODE, NOW, PYTHON, Row, alipay_key, app_key, captured, gateway_refund, number, of_trade, paid_trade,
+    refund_no, refund_terms, reply, rows, stamp, vectors,
 };
 use super::super::{
     Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Merchant, Objection, RefundTerms, Refunded,
     Reply, Retry, Standing, Trade,
 };
-use super::tests::{called, gateway, merchant, resign, sent};
+use super::tests::{called, each, edit, gateway, made, merchant, outcome_of, resign, sent, text};
 use super::*;
+use crate::domain::id::{OutRefundNo, OutTradeNo};
 use crate::domain::money::Fen;
 use crate::domain::refund::RefundStanding;
+use crate::domain::time;
 
 /// What our half asks, as it comes out of Alipay's request: no total, no address.
 fn refund() -> Call {
@@ -83,9 +86,9 @@ fn read_node(call: &Call, node: &str) -> Result<Reply, Fault> {
         Call::Refund { .. } => "alipay_trade_refund_response",
         _ => "alipay_trade_fastpay_refund_query_response",
     };
-    let sign = sign(&super::super::testing::alipay_key(), node);
+    let sign = sign(&alipay_key(), node);
     let body = format!("{{\"{name}\":{node},\"sign\":\"{sign}\"}}");
-    merchant().decode_reply(call, &super::super::testing::reply(body))
+    merchant().decode_reply(call, &reply(body))
 }
 
 #[test]
@@ -224,4 +227,95 @@ fn a_trade_that_was_given_back_was_paid() {
     }
     let refund = gateway_refund(GatewayRefundState::Success);
     assert!(gateway().encode_refund_notice(&refund, "http://127.0.0.1/n", "n1", &stamp()).is_none());
+}
+
+/// The calls of the vectors.
+fn theirs() -> (Call, Call) {
+    let out_trade_no = OutTradeNo::new("T20260601_1").unwrap();
+    let out_refund_no = OutRefundNo::new("T20260601_1_r1").unwrap();
+    let refund = RefundTerms { out_refund_no: out_refund_no.clone(), ..refund_terms() };
+    let refund = Call::Refund { out_trade_no: out_trade_no.clone(), refund };
+    (refund, Call::RefundQuery { out_trade_no, out_refund_no })
+}
+
+#[test]
+fn requests_by_others_are_taken() {
+    let mut methods = Vec::new();
+    for file in [NODE, PYTHON].map(vectors) {
+        for vector in each(&file, "alipay_refund_requests") {
+            let received = gateway().decode_call(&captured(vector), NOW).unwrap();
+            match &received.call {
+                Call::Refund { out_trade_no, refund } => {
+                    assert_eq!(out_trade_no, theirs().0.out_trade_no());
+                    assert_eq!(refund.out_refund_no.as_str(), "T20260601_1_r1");
+                    assert_eq!(refund.amount.get(), 110);
+                    assert_eq!(refund.reason.as_deref(), Some("少了 + 100% \"一杯\""));
+                }
+                call => assert_eq!(*call, theirs().1),
+            }
+            let form = format!("{}&{}", text(vector, "url").split_once('?').unwrap().1, text(vector, "body"));
+            let params = read_form(form.as_bytes()).unwrap();
+            // RSA2 is deterministic: the same key over the same text is the same signature.
+            assert_eq!(sign(&app_key(), &canonical(&params, &["sign"], Empties::Kept)), params["sign"]);
+            methods.push(received.method);
+        }
+    }
+    let (refund, query) = ("alipay.trade.refund", "alipay.trade.fastpay.refund.query");
+    assert_eq!(methods, [refund, refund, query, refund, query]);
+}
+
+#[test]
+fn replies_by_others_are_taken() {
+    let (refund, query) = theirs();
+    let vectors = vectors(PYTHON);
+    assert_eq!(each(&vectors, "alipay_refund_replies").len(), 5);
+    let told = Ok(standing(RefundStanding::Succeeded { at: time::parse_spaced("2026-06-02 12:00:00") }));
+    for vector in each(&vectors, "alipay_refund_replies") {
+        let read = |call| merchant().decode_reply(call, &reply(text(vector, "body").to_owned()));
+        match text(vector, "name") {
+            "taken" => assert_eq!(read(&refund), told),
+            "repeated" => assert_eq!(read(&refund), Ok(standing(RefundStanding::Processing))),
+            "not enough" => {
+                let read = read(&refund);
+                assert!(matches!(read, Err(Fault::Refused { retry: Retry::Later, .. })), "{read:?}");
+            }
+            "queried" => assert_eq!(read(&query), told),
+            "query of nothing" => assert_eq!(read(&query), Ok(standing(RefundStanding::Absent))),
+            name => panic!("{name}"),
+        }
+    }
+}
+
+/// A right answer of the kind, edited, and signed as the table says.
+fn signed_answer(message: &str, edits: &[(&str, Option<&str>)], signature: &str) -> String {
+    let success = gateway_refund(GatewayRefundState::Success);
+    let (call, answer) = match message {
+        "ali-refund.reply" => (refund(), Answer::Refund(success)),
+        _ => (query(), Answer::RefundQuery(Some(success))),
+    };
+    let received = gateway().decode_call(&sent(&call), NOW).unwrap();
+    let reply = gateway().encode_answer(&answer, &received.echo, &stamp());
+    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(reply.body()).unwrap();
+    let (name, node) = body.iter().find(|(name, _)| name.ends_with("_response")).unwrap();
+    let mut members: Params = serde_json::from_value(node.clone()).unwrap();
+    let before = serde_json::to_string(&members).unwrap();
+    edit(&mut members, edits);
+    let node = serde_json::to_string(&members).unwrap();
+    let made = match signature {
+        "keep" => made("right", &before, &alipay_key(), &app_key()),
+        signature => made(signature, &node, &alipay_key(), &app_key()),
+    };
+    let sign = made.map(|made| format!(",\"sign\":\"{made}\"")).unwrap_or_default();
+    format!("{{\"{name}\":{node}{sign}}}")
+}
+
+#[test]
+fn what_must_not_be_believed() {
+    let rows = rows("ali-refund.");
+    assert!(rows.len() >= 24);
+    for Row { line, message, edits, signature, outcome } in rows {
+        let call = if message == "ali-refund.reply" { refund() } else { query() };
+        let answer = reply(signed_answer(message, &edits, signature));
+        assert_eq!(outcome_of(merchant().decode_reply(&call, &answer)), outcome, "{line}");
+    }
 }

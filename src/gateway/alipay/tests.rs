@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::testing::{
-    NODE, NOW, NUMBER, PYTHON, Row, alipay_key, app_key, captured, number, of_trade, paid_trade, reply,
-    request, rows, stamp, terms, vectors,
+    NODE, NOW, NUMBER, PYTHON, Row, alipay_key, app_key, captured, number, of_trade, paid_trade, refund_no,
+    reply, request, rows, stamp, terms, vectors,
 };
 use super::super::{
-    Ack, Answer, Call, Counterpart, Merchant, Notice, Objection, Outgoing, Paid, Received, Reply, Retry,
-    Standing, Terms, Told, Trade, TradeState,
+    Ack, Answer, Call, Counterpart, Merchant, Notice, Objection, Outgoing, Paid, Received, Refunded, Reply,
+    Retry, Standing, Terms, Told, Trade, TradeState,
 };
 use super::*;
 use crate::domain::id::TransactionId;
@@ -400,10 +400,9 @@ fn what_must_not_be_believed() {
     for Row { line, message, edits, signature, outcome } in rows {
         let params = signed_params(message, &edits, signature);
         let told = match message {
-            "ali.notice" => match merchant().decode_notice(&request(write_form(&params)), NOW) {
-                Ok(_) => "ok".to_owned(),
-                Err(fault) => format!("{fault:?}").split('(').next().unwrap_or_default().to_owned(),
-            },
+            "ali.notice" | "ali.notice.refund" => {
+                outcome_of(merchant().decode_notice(&request(write_form(&params)), NOW))
+            }
             "ali.call" => {
                 gateway().decode_call(&called(&params), NOW).map_or_else(|no| no.code, |_| "ok".to_owned())
             }
@@ -483,6 +482,14 @@ proptest! {
     }
 }
 
+pub(super) fn outcome_of<T: std::fmt::Debug>(read: Result<T, Fault>) -> String {
+    let fault = match read {
+        Ok(_) => return "ok".to_owned(),
+        Err(fault) => format!("{fault:?}"),
+    };
+    fault.split(['(', ' ']).next().unwrap_or_default().to_owned()
+}
+
 /// Everything in the body of a POST, as some SDKs send it.
 pub(super) fn called(params: &Params) -> Request<Bytes> {
     Request::post("http://127.0.0.1/gateway.do").body(write_form(params).into()).unwrap()
@@ -506,18 +513,35 @@ fn signed_params(message: &str, edits: &[(&str, Option<&str>)], signature: &str)
         params
     } else {
         let trade = paid_trade(Scene::QrCode, &[("body", "a+b")]);
+        let refunded =
+            Refunded { total: Fen::new(110).unwrap(), out_refund_no: refund_no(), at: NOW.plus(-500) };
+        let refunded = (message == "ali.notice.refund").then_some(refunded);
+        let trade = Standing { refunded, ..trade };
         read_form(gateway().encode_notice(&trade, "http://127.0.0.1/n", "n1", &stamp()).body()).unwrap()
     };
+    edit(&mut params, edits);
+    if signature != "keep" {
+        let made = made(signature, &canonical(&params, skip, Empties::Kept), &own, &others);
+        params.remove("sign");
+        params.extend(made.map(|made| ("sign".to_owned(), made)));
+    }
+    params
+}
+
+pub(super) fn edit(params: &mut Params, edits: &[(&str, Option<&str>)]) {
     for (name, value) in edits {
         match value {
-            Some(value) => put(&mut params, name, value),
+            Some(value) => put(params, name, value),
             None => drop(params.remove(*name)),
         }
     }
-    let by = |key: &PrivateKey| sign(key, &canonical(&params, skip, Empties::Kept));
-    let right = by(&own);
-    let made = match signature {
-        "keep" => return params,
+}
+
+/// The signature of `text` that the table asks for: by the rightful key, by the other side's, damaged.
+pub(super) fn made(signature: &str, text: &str, own: &PrivateKey, others: &PrivateKey) -> Option<String> {
+    let by = |key: &PrivateKey| sign(key, text);
+    let right = by(own);
+    match signature {
         "none" => None,
         "right" => Some(right),
         "empty" => Some(String::new()),
@@ -526,11 +550,8 @@ fn signed_params(message: &str, edits: &[(&str, Option<&str>)], signature: &str)
         "cut" => Some(right[..right.len() - 3].to_owned()),
         "one-off" => Some(format!("{}{}", if right.starts_with('A') { 'B' } else { 'A' }, &right[1..])),
         "plus-as-space" => Some(format!(" {}", &right[1..])),
-        "own-key" => Some(by(&others)),
+        "own-key" => Some(by(others)),
         "other-key" => Some(by(&PrivateKey::read(PrivateKey::generate().unwrap().expose()).unwrap())),
         other => panic!("{other}"),
-    };
-    params.remove("sign");
-    params.extend(made.map(|made| ("sign".to_owned(), made)));
-    params
+    }
 }

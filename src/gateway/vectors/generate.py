@@ -1,6 +1,8 @@
 # Makes python.json: what the PyPI packages wechatpy and python-alipay-sdk sign and send.
-# In an empty virtual environment: pip install wechatpy==1.8.18 python-alipay-sdk==3.4.0 cryptography
+# In an empty virtual environment: pip install wechatpy==1.8.18 python-alipay-sdk==3.4.0 cryptography pycryptodomex
 # and run this file. The keys beside it are throw-away; the API key is the one of the published example.
+import base64
+import hashlib
 import json
 import platform
 import threading
@@ -11,6 +13,8 @@ from pathlib import Path
 from urllib.parse import quote_plus, urlencode
 
 from alipay import AliPay
+from Cryptodome.Cipher import AES
+from Cryptodome.Util.Padding import pad
 from wechatpy.pay import WeChatPay, dict_to_xml
 from wechatpy.pay.utils import calculate_signature, calculate_signature_hmac
 
@@ -92,6 +96,31 @@ pay.parse_payment_result(notice)
 wechat_notices = [{"name": "payment MD5", "type": "MD5", "body": notice}]
 
 
+wechat_refund_requests = [
+    catch(
+        "refund MD5",
+        lambda: pay.refund.apply(
+            11, 10, "T2026060100000001_r1", out_trade_no="T2026060100000001", refund_desc="少了 & <一杯>",
+            notify_url="https://pay.example.com/rest/pub/wx/refund_notify",
+        ),
+    ),
+    catch("refundquery", lambda: pay.refund.query(out_refund_no="T2026060100000001_r1")),
+]
+# wechatpy only opens such notices: they are sealed by Cryptodome and opened by it here.
+wechat_refund_notices = []
+for status in ["SUCCESS", "REFUNDCLOSE", "CHANGE"]:
+    told = {
+        "out_refund_no": "T2026060100000001_r1", "out_trade_no": "T2026060100000001", "refund_fee": "10", "refund_id": "50000408942018111907145868882",
+        "refund_recv_accout": "支付用户零钱", "refund_status": status, "success_time": "2026-06-02 12:00:00", "total_fee": "11", "future_field": "新",
+    }
+    root = dict_to_xml(told).replace("<xml>", "<root>").replace("</xml>", "</root>")
+    cipher = AES.new(hashlib.md5(KEY.encode()).hexdigest().encode(), AES.MODE_ECB)
+    req_info = base64.b64encode(cipher.encrypt(pad(root.encode(), 16))).decode()
+    body = dict_to_xml({"return_code": "SUCCESS", **IDS, "req_info": req_info})
+    assert pay.parse_refund_notify_result(body)["out_refund_no"] == "T2026060100000001_r1"
+    wechat_refund_notices.append({"name": status, "body": body})
+
+
 # Alipay.
 def client(private, public, gateway=None):
     made = AliPay(
@@ -110,6 +139,11 @@ alipay_requests = [
     catch("precreate", lambda: app.server_api("alipay.trade.precreate", biz_content=dict(BIZ))),
     catch("query", lambda: app.server_api("alipay.trade.query", biz_content={"out_trade_no": "T20260601_1"})),
     catch("close", lambda: app.server_api("alipay.trade.close", biz_content={"out_trade_no": "T20260601_1"})),
+]
+
+alipay_refund_requests = [
+    catch("refund", lambda: app.server_api("alipay.trade.refund", biz_content=dict(out_trade_no="T20260601_1", out_request_no="T20260601_1_r1", refund_amount="1.10", refund_reason='少了 + 100% "一杯"'))),
+    catch("refund query", lambda: app.server_api("alipay.trade.fastpay.refund.query", biz_content={"out_trade_no": "T20260601_1", "out_request_no": "T20260601_1_r1"})),
 ]
 
 # The gateway's own words, signed by the same library with Alipay's key and checked by a client's.
@@ -157,10 +191,23 @@ alipay_replies = [
     {"name": name, "body": '{"%s_response":%s,"sign":"%s"}' % (method.replace(".", "_"), node, gateway._sign(node))}
     for name, (method, node) in NODES.items()
 ]
+REFUNDS = {
+    "taken": ("alipay.trade.refund", r'{"code":"10000","msg":"Success","buyer_logon_id":"138****0000","fund_change":"Y","gmt_refund_pay":"2026-06-02 12:00:00","out_trade_no":"T20260601_1","refund_detail_item_list":[{"amount":"1.10","fund_channel":"ALIPAYACCOUNT"}],"refund_fee":"2.20","send_back_fee":"1.10","trade_no":"2026060121001004600200001234","buyer_user_id":"2088102116773037"}'),
+    "repeated": ("alipay.trade.refund", r'{"code":"10000","msg":"Success","fund_change":"N","gmt_refund_pay":"2026-06-02 12:00:00","out_trade_no":"T20260601_1","refund_fee":"1.10","send_back_fee":"0.00","trade_no":"2026060121001004600200001234"}'),
+    "not enough": ("alipay.trade.refund", r'{"code":"40004","msg":"Business Failed","sub_code":"ACQ.SELLER_BALANCE_NOT_ENOUGH","sub_msg":"卖家余额不足","refund_fee":"0.00","send_back_fee":"0.00"}'),
+    "queried": ("alipay.trade.fastpay.refund.query", r'{"code":"10000","msg":"Success","gmt_refund_pay":"2026-06-02 12:00:00","out_request_no":"T20260601_1_r1","out_trade_no":"T20260601_1","refund_amount":"1.10","refund_status":"REFUND_SUCCESS","total_amount":"11.10","trade_no":"2026060121001004600200001234"}'),
+    "query of nothing": ("alipay.trade.fastpay.refund.query", r'{"code":"10000","msg":"Success"}'),
+}
+alipay_refund_replies = [
+    {"name": name, "body": '{"%s_response":%s,"sign":"%s"}' % (method.replace(".", "_"), node, gateway._sign(node))}
+    for name, (method, node) in REFUNDS.items()
+]
 
 made = {
     "origin": f"PyPI wechatpy {version('wechatpy')}, python-alipay-sdk {version('python-alipay-sdk')}, Python {platform.python_version()}",
     "wechat": wechat, "wechat_requests": wechat_requests, "wechat_notices": wechat_notices, "pay_params": pay_params,
     "order_strings": order_strings, "alipay_requests": alipay_requests, "alipay_notices": alipay_notices, "alipay_replies": alipay_replies,
+    "wechat_refund_requests": wechat_refund_requests, "wechat_refund_notices": wechat_refund_notices,
+    "alipay_refund_requests": alipay_refund_requests, "alipay_refund_replies": alipay_refund_replies,
 }
 (HERE / "python.json").write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n")

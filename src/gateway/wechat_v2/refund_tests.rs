@@ -8,16 +8,16 @@ use http::{Request, Response};
 use proptest::prelude::*;
 
 use super::super::testing::{
-    NOW, OFFICIAL, gateway_refund, number, paid_trade, refund_no, refund_terms, reply, request, stamp,
-    vectors,
+    NODE, NOW, OFFICIAL, PYTHON, Row, captured, gateway_refund, number, paid_trade, refund_no, refund_terms,
+    reply, request, rows, stamp, vectors,
 };
 use super::super::{
     Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Merchant, Notice, Objection, RefundTerms,
     Refunded, Reply, Retry, Standing, Told, Trade, Verified,
 };
-use super::tests::{KEY, gateway, merchant, outcome_of, sent};
+use super::tests::{KEY, each, edit, gateway, merchant, outcome_of, resigned, sent};
 use super::*;
-use crate::domain::id::Scene;
+use crate::domain::id::{OutRefundNo, OutTradeNo, Scene};
 use crate::domain::money::Fen;
 use crate::domain::refund::RefundStanding;
 
@@ -249,6 +249,154 @@ fn the_worked_example_opens() {
     assert_eq!(Ok(&fields), xml::read(text("plain").as_bytes(), "root").as_ref());
     assert_eq!(fields["out_refund_no"], "R1");
     assert_eq!(sealed::seal(&fields, &key).as_deref(), Some(text("req_info")));
+}
+
+/// The trade and the refund of the vectors.
+fn theirs() -> (OutTradeNo, OutRefundNo) {
+    (OutTradeNo::new("T2026060100000001").unwrap(), OutRefundNo::new("T2026060100000001_r1").unwrap())
+}
+
+#[test]
+fn requests_by_others_are_taken() {
+    let mut methods = Vec::new();
+    for file in [NODE, PYTHON].map(vectors) {
+        for vector in each(&file, "wechat_refund_requests") {
+            let received = gateway().decode_call(&captured(vector), NOW).unwrap();
+            let number = match received.call {
+                Call::Refund { out_trade_no, refund } => {
+                    assert_eq!(out_trade_no, theirs().0);
+                    assert_eq!((refund.total.get(), refund.amount.get()), (11, 10));
+                    assert_eq!(refund.reason.as_deref(), Some("少了 & <一杯>"));
+                    assert_eq!(refund.notify_url, "https://pay.example.com/rest/pub/wx/refund_notify");
+                    refund.out_refund_no
+                }
+                Call::RefundQuery { out_refund_no, .. } => out_refund_no,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(number, theirs().1);
+            methods.push(received.method);
+        }
+    }
+    let (refund, query) = ("wx.refund", "wx.refundquery");
+    assert_eq!(methods, [refund, refund, query, query, refund, query]);
+}
+
+#[test]
+fn notices_by_others_are_taken() {
+    let mut count = 0;
+    for file in [NODE, PYTHON].map(vectors) {
+        for vector in each(&file, "wechat_refund_notices") {
+            let body = vector["body"].as_str().unwrap().to_owned();
+            let ids = ("wxd930ea5d5a258f4f".to_owned(), "10000100".to_owned());
+            assert_eq!(identify(body.as_bytes()), Ok(ids));
+            let read = merchant(SignType::HmacSha256).decode_notice(&request(body), NOW).unwrap();
+            let (out_trade_no, out_refund_no) = theirs();
+            let told = Told::Refund { out_refund_no };
+            assert_eq!(read.into_inner(), Notice { out_trade_no, delivery_id: None, told });
+            count += 1;
+        }
+    }
+    assert_eq!(count, 1 + 3);
+}
+
+#[test]
+fn replies_by_others_are_taken() {
+    let (out_trade_no, out_refund_no) = theirs();
+    let fen = |fen| Fen::new(fen).unwrap();
+    let terms = RefundTerms {
+        out_refund_no: out_refund_no.clone(),
+        total: fen(11),
+        amount: fen(10),
+        ..refund_terms()
+    };
+    let refund = Call::Refund { out_trade_no: out_trade_no.clone(), refund: terms };
+    let query = Call::RefundQuery { out_trade_no, out_refund_no };
+    let vectors = vectors(NODE);
+    assert_eq!(each(&vectors, "wechat_refund_replies").len(), 8);
+    for vector in each(&vectors, "wechat_refund_replies") {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let merchant = merchant(text("type").parse().unwrap());
+        let read = |call| merchant.decode_reply(call, &reply(text("body").to_owned()));
+        match text("name") {
+            "taken" => assert_eq!(read(&refund), Ok(standing(RefundStanding::Processing))),
+            "not enough" => {
+                let read = read(&refund);
+                assert!(matches!(read, Err(Fault::Refused { retry: Retry::Later, .. })), "{read:?}");
+            }
+            "queried" => {
+                let at = crate::domain::time::parse_spaced("2026-06-02 12:00:00");
+                assert_eq!(read(&query), Ok(standing(RefundStanding::Succeeded { at })));
+            }
+            "query of nothing" => assert_eq!(read(&query), Ok(standing(RefundStanding::Absent))),
+            name => panic!("{name}"),
+        }
+    }
+}
+
+/// A right refund notice, edited outside or inside its seal, and sealed as the table says.
+fn sealed_fields(edits: &[(&'static str, Option<&'static str>)], signature: &str) -> Fields {
+    let mut fields = read(notice(&gateway_refund(GatewayRefundState::Success)).unwrap().body()).unwrap();
+    let (outer, inner): (Vec<_>, Vec<_>) =
+        edits.iter().partition(|(name, _)| ["appid", "mch_id", "return_code"].contains(name));
+    edit(&mut fields, &outer);
+    let mut told = sealed::open(&fields["req_info"], &Secret::new(KEY)).unwrap();
+    edit(&mut told, &inner);
+    let plain = xml::write("root", told.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let right = sealed::seal(&told, &Secret::new(KEY)).unwrap();
+    let bytes = STANDARD.decode(&right).unwrap();
+    let req_info = match signature {
+        "right" => right,
+        "none" => {
+            fields.remove("req_info");
+            return fields;
+        }
+        "empty" => String::new(),
+        "other-key" => sealed::seal(&told, &Secret::new("00000000000000000000000000000000")).unwrap(),
+        "cut" => right[..right.len() - 3].to_owned(),
+        "cut-block" => STANDARD.encode(&bytes[..bytes.len() - 16]),
+        "one-off" => STANDARD.encode([&[bytes[0] ^ 1], &bytes[1..]].concat()),
+        "plain" => STANDARD.encode(plain),
+        "doctype" => {
+            let entity = "<!DOCTYPE r [<!ENTITY e SYSTEM \"file:///etc/passwd\">]>";
+            sealed::seal_text(format!("{entity}{plain}"), &Secret::new(KEY)).unwrap()
+        }
+        other => panic!("{other}"),
+    };
+    put(&mut fields, "req_info", &req_info);
+    fields
+}
+
+#[test]
+fn what_must_not_be_believed() {
+    let rows = rows("wx-refund.");
+    assert!(rows.len() >= 65);
+    let echo = [("sign_type".to_owned(), "MD5".to_owned())];
+    let half = merchant(SignType::Md5);
+    let answer = |answer: Answer| read(gateway().encode_answer(&answer, &echo, &stamp()).body()).unwrap();
+    for Row { line, message, edits, signature, outcome } in rows {
+        let signed = |fields| write(&resigned(fields, SignType::Md5, &edits, signature));
+        let told = match message {
+            "wx-refund.notice" => {
+                outcome_of(half.decode_notice(&request(write(&sealed_fields(&edits, signature))), NOW))
+            }
+            "wx-refund.reply" => {
+                let body = signed(answer(Answer::Refund(gateway_refund(GatewayRefundState::Processing))));
+                outcome_of(half.decode_reply(&refund(), &reply(body)))
+            }
+            "wx-refund.query" => {
+                let known = gateway_refund(GatewayRefundState::Success);
+                let body = signed(answer(Answer::RefundQuery(Some(known))));
+                outcome_of(half.decode_reply(&query(), &reply(body)))
+            }
+            "wx-refund.call" => {
+                let body = signed(read(sent(SignType::Md5, &refund()).body()).unwrap());
+                let sent = Request::post("http://127.0.0.1/secapi/pay/refund").body(body.into()).unwrap();
+                gateway().decode_call(&sent, NOW).map_or_else(|refusal| refusal.code, |_| "ok".to_owned())
+            }
+            _ => panic!("{line}"),
+        };
+        assert_eq!(told, outcome, "{line}");
+    }
 }
 
 #[test]

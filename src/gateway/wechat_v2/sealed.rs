@@ -29,7 +29,10 @@ pub(super) fn open(req_info: &str, key: &Secret) -> Result<Fields, Fault> {
 
 /// Seals a document as `req_info`. `None` only if the library fails.
 pub(super) fn seal(fields: &Fields, key: &Secret) -> Option<String> {
-    let text = xml::write("root", fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    seal_text(xml::write("root", fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))), key)
+}
+
+pub(super) fn seal_text(text: String, key: &Secret) -> Option<String> {
     let mut bytes = text.into_bytes();
     let key = PaddedBlockEncryptingKey::ecb_pkcs7(cipher_key(key).ok()?).ok()?;
     key.encrypt(&mut bytes).ok()?;

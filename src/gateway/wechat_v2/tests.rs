@@ -429,7 +429,7 @@ fn reply_fields(sign_type: SignType) -> Fields {
 /// A right message of the kind, edited, and signed as the table says.
 fn signed_fields(message: &str, edits: &[(&str, Option<&str>)], signature: &str) -> Fields {
     let sign_type = if message == "wx.notice.hmac" { SignType::HmacSha256 } else { SignType::Md5 };
-    let mut fields = match message {
+    let fields = match message {
         "wx.call" => read(sent(sign_type, &create()).body()).unwrap(),
         "wx.reply" => reply_fields(sign_type),
         _ => {
@@ -437,12 +437,26 @@ fn signed_fields(message: &str, edits: &[(&str, Option<&str>)], signature: &str)
             read(gateway().encode_notice(&trade, "http://127.0.0.1/n", "n1", &stamp()).body()).unwrap()
         }
     };
+    resigned(fields, sign_type, edits, signature)
+}
+
+pub(super) fn edit(fields: &mut Fields, edits: &[(&str, Option<&str>)]) {
     for (name, value) in edits {
         match value {
-            Some(value) => put(&mut fields, name, value),
+            Some(value) => put(fields, name, value),
             None => drop(fields.remove(*name)),
         }
     }
+}
+
+/// A right message, edited, and signed as the table says.
+pub(super) fn resigned(
+    mut fields: Fields,
+    sign_type: SignType,
+    edits: &[(&str, Option<&str>)],
+    signature: &str,
+) -> Fields {
+    edit(&mut fields, edits);
     let by = |key: &str, sign_type| sign(&fields, &Secret::new(key), sign_type);
     let right = by(KEY, sign_type);
     let made = match signature {
