@@ -1,21 +1,16 @@
 // The service in production form (`shouyin serve`) against two gateways that are not of our making.
 // What it signs must verify there; what they sign it must believe; what they did not sign it must refuse.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import wechatpay from 'wechatpay-axios-plugin';
-import { binary, call, freePorts, orderNumber, until } from '../lib/demo.mjs';
+import { call } from '../lib/demo.mjs';
 import { startReceiver } from '../lib/receiver.mjs';
+import { startService } from '../lib/serve.mjs';
 import { startStubGateways } from './stub-gateways.mjs';
 
 const { Hash } = wechatpay;
-const apiKey = randomBytes(16).toString('hex');
 const webhookSecret = `whsec_${randomBytes(32).toString('base64')}`;
 
 for (const signType of ['MD5', 'HMAC-SHA256']) {
@@ -118,15 +113,12 @@ for (const signType of ['MD5', 'HMAC-SHA256']) {
 
 /** Starts `shouyin serve` for one merchant at these gateways. */
 async function serve(stub, mall, signType) {
-  const dir = mkdtempSync(join(tmpdir(), 'shouyin-serve-'));
-  const [port] = await freePorts(1);
   const { wechat, alipay } = stub.accounts;
-  const base = `http://127.0.0.1:${port}`;
-  writeFileSync(join(dir, 'app.pem'), alipay.appPrivateKey, { mode: 0o600 });
-  writeFileSync(join(dir, 'alipay.pem'), alipay.alipayPublicKey);
-  writeFileSync(join(dir, 'shouyin.toml'), `
+  const service = await startService({
+    files: { 'app.pem': alipay.appPrivateKey, 'alipay.pem': alipay.alipayPublicKey },
+    config: ({ base, listen, apiKeyHash }) => `
 [server]
-listen = "127.0.0.1:${port}"
+listen = "${listen}"
 public_base_url = "${base}"
 [gateways]
 wechat_pay = "${stub.url}"
@@ -134,7 +126,7 @@ alipay = "${stub.url}/gateway.do"
 [[merchant]]
 id = "m"
 name = "Judge"
-api_key_sha256 = ["${createHash('sha256').update(apiKey).digest('hex')}"]
+api_key_sha256 = ["${apiKeyHash}"]
 webhook_url = "${mall.url}/hook"
 webhook_secret = "${webhookSecret}"
 webhook_allow = ["127.0.0.1"]
@@ -148,46 +140,21 @@ app_id = "${alipay.appId}"
 seller_id = "${alipay.sellerId}"
 app_private_key_file = "app.pem"
 alipay_public_key_file = "alipay.pem"
-`, { mode: 0o600 });
-  const child = spawn(binary, ['serve', '--config', 'shouyin.toml'], { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
-  const kill = () => child.kill('SIGKILL');
-  process.on('exit', kill);
-  let log = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { log += chunk; });
-  const exited = once(child, 'exit');
-  await until('it serves', async () => {
-    if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}: ${log}`);
-    return (await fetch(`${base}/readyz`).catch(() => null))?.ok;
+`,
   });
-  const api = (method, path, body) => call(method, base + path, body, { authorization: apiKey });
-  const now = async (order) => (await api('GET', `/rest/orders/Order/${order.order_number}`)).json.data;
   return {
-    base,
-    now,
-    order: async (fields) => (await api('POST', '/rest/orders', { order_type: 'Order', order_number: orderNumber('J'),
-      title: 'A test', total_fee: 1234, ...fields })).json.data,
-    push: (channel, order) => api('POST', `/rest/${channel}/push_order`, { order_type: 'Order',
-      order_number: order.order_number, type: channel === 'wx' ? 'NATIVE' : 'QRCODE' }),
-    notice: (channel, body) => call('POST', `${base}/rest/pub/${channel}/pay_notify`, body,
+    ...service,
+    notice: (channel, body) => call('POST', `${service.base}/rest/pub/${channel}/pay_notify`, body,
       { 'content-type': channel === 'wx' ? 'text/xml' : 'application/x-www-form-urlencoded' }),
     /** Paid once, and the mall was told by a webhook that a stock library verifies. */
     settled: async (order, receiver) => {
-      const paid = await now(order);
+      const paid = await service.now(order);
       assert.equal(paid.state, 'paid');
       assert.equal(paid.paid_fee, 1234);
       assert.equal(paid.payments.length, 1);
       const about = (request) => request.body.includes(order.order_number) && request.body.includes('order.paid');
       const { body, headers } = await receiver.next('the webhook', about);
       assert.ok(new Webhook(webhookSecret).verify(body.toString(), headers));
-    },
-    stop: async () => {
-      child.kill('SIGTERM');
-      const late = setTimeout(kill, 15_000);
-      const [code] = await exited;
-      clearTimeout(late);
-      process.off('exit', kill);
-      rmSync(dir, { recursive: true, force: true });
-      return code;
     },
   };
 }

@@ -30,6 +30,8 @@ const orderBody = (more = {}) => ({ order_type: 'Order', order_number: orderNumb
 const wx = (body, more) => ({ method: 'POST', path: '/rest/wx/push_order', body, ...more });
 const ali = (body, more) => ({ method: 'POST', path: '/rest/ali/push_order', body, ...more });
 const make = (body, more) => ({ method: 'POST', path: '/rest/orders', body, ...more });
+const refund = (order, more = {}) => ({ method: 'POST', path: `/rest/orders/Order/${order.order_number}/refunds`,
+  body: { refund_number: 'R1', amount: 1, ...more } });
 const get = (path, more) => ({ method: 'GET', path, ...more });
 
 // What is asked | HTTP status | name | the field that the sentence names.
@@ -114,6 +116,26 @@ const table = [
   ['closing a paid order', () => ({ method: 'POST', path: `/rest/orders/Order/${paid.order_number}/close` }), 409, 'order_paid'],
   ['closing with a token', () => ({ method: 'POST', path: `/rest/orders/Order/${open.order_number}/close`, key: open.token }),
     /401|403/, /key_wrong|foreign_capability/],
+
+  ['a refund of an open order', () => refund(open), 409, 'order_not_paid'],
+  ['a refund of an unknown order', () => refund({ order_number: 'nobody' }), 404, 'order_not_found'],
+  ['a refund above what was paid', () => refund(paid, { amount: 1235 }), 409, 'refund_too_much'],
+  ['a refund of 0', () => refund(paid, { amount: 0 }), 400, 'out_of_range', 'amount'],
+  ['a refund of a fraction', () => refund(paid, { amount: 0.5 }), 400, 'wrong_type', 'amount'],
+  ['a refund without an amount', () => refund(paid, { amount: undefined }), 400, 'missing_field', 'amount'],
+  ['a refund_number with a slash', () => refund(paid, { refund_number: 'a/b' }), 400, 'invalid_value', 'refund_number'],
+  ['a refund_number of 65 characters', () => refund(paid, { refund_number: 'x'.repeat(65) }), 400, 'invalid_value', 'refund_number'],
+  ['a reason of 81 bytes', () => refund(paid, { reason: '字'.repeat(27) }), 400, 'invalid_value', 'reason'],
+  ['a refund of money that never came', () => refund(paid, { transaction_id: 'nobody' }), 404, 'payment_not_found'],
+  ['a refund with a field that does not exist', () => refund(paid, { total: 1 }), 400, 'unknown_field', 'total'],
+  ["a refund with the order's token", () => ({ ...refund(paid), key: paid.token }), 403, 'foreign_capability'],
+  ['a refund without a key', () => ({ ...refund(paid), key: null }), 401, 'key_missing'],
+  ['reading an unknown refund', () => get(`/rest/orders/Order/${paid.order_number}/refunds/nobody`), 404, 'refund_not_found'],
+  ['reading an unknown event', () => get('/rest/events/nobody'), 404, 'event_not_found'],
+  ['sending an unknown event again', () => ({ method: 'POST', path: '/rest/events/nobody/resend' }), 404, 'event_not_found'],
+  ["sending an event again with an order's token", () => ({ method: 'POST', path: '/rest/events/nobody/resend', key: open.token }), 403,
+    'foreign_capability'],
+
   ['an address that does not exist', () => get('/rest/nothing'), 404, 'unknown_route'],
   ['a method that is not taken', () => get('/rest/wx/push_order'), 405, 'method_not_allowed'],
 ];
@@ -198,7 +220,9 @@ async function everything() {
     demo.api('GET', '/rest/orders'), demo.api('GET', '/rest/events?after='), demo.ledger()]);
   assert.equal(orders.status, 200);
   assert.equal(events.status, 200);
-  return { orders: orders.json.data.orders, events: events.json.data, trades: ledger.trades, refunds: ledger.refunds };
+  // How far a delivery is changes by itself.
+  const told = events.json.data.events.map(({ delivery: _, ...event }) => event);
+  return { orders: orders.json.data.orders, events: told, trades: ledger.trades, refunds: ledger.refunds };
 }
 
 /** Like demo.api; `key: null` sends none, a stream goes out in chunks. */
