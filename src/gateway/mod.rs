@@ -166,6 +166,11 @@ pub struct Paid {
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
+    /// For halves outside this module, whose gateways are scripted: they vouch for what they decode.
+    pub const fn by_half(value: T) -> Self {
+        Self(value)
+    }
+
     /// What was verified.
     pub fn into_inner(self) -> T {
         self.0

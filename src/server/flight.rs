@@ -38,11 +38,14 @@ where
         if let Some(flight) = under_way.get(&key) {
             return flight.clone();
         }
-        let (all, own_key) = (self.under_way.clone(), key.clone());
+        // Not held: a flight that never lands, because the runtime ends, must not keep itself alive.
+        let (all, own_key) = (Arc::downgrade(&self.under_way), key.clone());
         let task = tokio::spawn(work);
         let landed = async move {
             let value = task.await.unwrap_or(lost);
-            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&own_key);
+            if let Some(all) = all.upgrade() {
+                all.lock().unwrap_or_else(PoisonError::into_inner).remove(&own_key);
+            }
             value
         };
         let flight = landed.boxed().shared();

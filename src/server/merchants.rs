@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::capability;
-use super::config::{GatewaysConfig, MerchantConfig};
+use super::config::{GatewaysConfig, MerchantConfig, WechatConfig};
 use super::store::Policies;
 use crate::domain::id::{Channel, MerchantId};
 use crate::gateway::alipay::{self, Alipay};
+use crate::gateway::keys::Secret;
 use crate::gateway::wechat_v2::{self, WechatV2};
 use crate::gateway::{Call, Merchant};
 use crate::runtime::transport::{Dial, NoClient, Wire};
@@ -25,6 +27,8 @@ pub struct Member {
     halves: BTreeMap<Channel, Arc<dyn Merchant>>,
     /// The way to the gateways, shared by all merchants.
     wire: Arc<dyn Wire>,
+    /// The same way with the merchant's own certificate, if one is configured.
+    certified: Option<Arc<dyn Wire>>,
     /// The way to the mall: webhooks and token checks. Private targets only as configured.
     pub webhooks: Arc<dyn Wire>,
 }
@@ -56,6 +60,9 @@ impl Member {
         if let Some(wx) = &wx {
             halves.insert(Channel::Wx, wx.clone());
         }
+        let pem = config.wechat.as_ref().and_then(certificate);
+        let certified =
+            pem.map(|pem| dial.with_certificate(&[&gateways.wechat_pay], pem.expose().as_bytes()));
         if let Some(account) = &config.alipay {
             let ali = Alipay::new(alipay::Config {
                 app_id: account.app_id.clone(),
@@ -67,7 +74,14 @@ impl Member {
             halves.insert(Channel::Ali, Arc::new(ali));
         }
         let webhooks = dial.webhooks(&config.webhook_allow)?;
-        Ok(Self { config: config.clone(), wx, halves, wire: wire.clone(), webhooks })
+        Ok(Self {
+            config: config.clone(),
+            wx,
+            halves,
+            wire: wire.clone(),
+            certified: certified.transpose()?,
+            webhooks,
+        })
     }
 
     /// A merchant whose gateways and mall are somebody's script: simulations.
@@ -78,7 +92,7 @@ impl Member {
         webhooks: Arc<dyn Wire>,
     ) -> Self {
         let halves = halves.into_iter().collect();
-        Self { config, wx: None, halves, wire, webhooks }
+        Self { config, wx: None, halves, wire, certified: None, webhooks }
     }
 
     /// Our half of a gateway, if the merchant has it.
@@ -86,9 +100,13 @@ impl Member {
         self.halves.get(&channel).map(AsRef::as_ref)
     }
 
-    /// The way a call goes: the shared one.
-    pub const fn wire(&self, _channel: Channel, _call: &Call) -> &Arc<dyn Wire> {
-        &self.wire
+    /// The way a call goes. WeChat v2 takes refunds only from who shows the merchant's certificate
+    /// (gateways.md 1.1); where none is configured, it says so itself.
+    pub fn wire(&self, channel: Channel, call: &Call) -> &Arc<dyn Wire> {
+        match (channel, call, &self.certified) {
+            (Channel::Wx, Call::Refund { .. }, Some(certified)) => certified,
+            _ => &self.wire,
+        }
     }
 
     /// The channels the merchant has, in the order they are offered.
@@ -174,6 +192,17 @@ impl FromIterator<Member> for Merchants {
         let policies = Policies::new(members.iter().map(policy));
         Self { members, policies }
     }
+}
+
+/// The merchant's certificate and its key, if both are configured.
+fn certificate(account: &WechatConfig) -> Option<Secret> {
+    let certificate = account.merchant_certificate.as_ref()?;
+    let key = account.merchant_private_key.as_ref()?.to_pem().ok()?;
+    let mut pem = Zeroizing::new(String::with_capacity(certificate.len() + key.expose().len() + 1));
+    pem.push_str(certificate);
+    pem.push('\n');
+    pem.push_str(key.expose());
+    Some(Secret::from(pem))
 }
 
 /// The host without its port; brackets of an IPv6 address stay.

@@ -68,8 +68,8 @@ async fn receive(
     encode_ack(channel, ack)
 }
 
-/// The whole decision table of contract.md 4.
-async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: &Request<Bytes>) -> Ack {
+/// The whole decision table of contract.md 4. The answer is that of the commit.
+pub async fn settle(checkout: &Checkout, limits: &Limits, channel: Channel, notice: &Request<Bytes>) -> Ack {
     crash::point(Point::AcceptRead);
     let (member, verified) = match verify(checkout, channel, notice) {
         Ok(verified) => verified,

@@ -12,6 +12,7 @@ mod load;
 mod mall;
 mod oracle;
 mod settings;
+pub mod simulation;
 mod table;
 mod world;
 

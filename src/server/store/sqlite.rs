@@ -86,6 +86,18 @@ impl SqliteStore {
             .map_err(|fault| fault.at(Path::new(":memory:")))
     }
 
+    /// Looks into a database in memory, or does something to it behind the service's back: for simulations.
+    ///
+    /// # Errors
+    /// What `look` says, or [`StoreError::Unavailable`] if the database is a file.
+    pub fn examine<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let no = || StoreError::Unavailable("only a database in memory is looked into".to_owned());
+        self.writer.examine(look).ok_or_else(no)?
+    }
+
     fn start(
         mut connection: Connection,
         instance: &str,

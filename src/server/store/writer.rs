@@ -79,6 +79,16 @@ impl Writer {
         Self(Kind::Inline(Mutex::new(connection)))
     }
 
+    /// Looks at the database between transactions, if there is no thread that it belongs to.
+    pub fn examine<T>(&self, look: impl FnOnce(&Connection) -> T) -> Option<T> {
+        match &self.0 {
+            Kind::Thread { .. } => None,
+            Kind::Inline(connection) => {
+                Some(look(&connection.lock().unwrap_or_else(PoisonError::into_inner)))
+            }
+        }
+    }
+
     /// Runs `work` in the next transaction and answers after its commit. Dropping the future does not
     /// undo the work.
     ///
