@@ -11,6 +11,8 @@
 mod attack;
 mod cli;
 mod flows;
+mod malls;
+mod outbox;
 mod refunds;
 mod schema;
 mod store;

@@ -42,7 +42,7 @@ async fn a_database_of_the_first_schema_is_carried_over() {
     assert!(matches!(order.state, State::Paid { .. }));
     assert!(order.refunds.is_empty());
     let merchant = MerchantId::new("mall").unwrap();
-    let malls = vec![Mall { merchant, url: "https://mall.example/hook".to_owned(), places: 10 }];
+    let malls = vec![Mall { merchant, url: "https://mall.example/hook".to_owned(), places: 10, sure: 0 }];
     let places = Places { malls, webhooks: 10, others: 10 };
     let tasks = store.claim_tasks(UnixMillis(10), 1, places).await.unwrap();
     // What was given up then is never dropped now.

@@ -87,7 +87,7 @@ fn told(trade: &TradeId, transaction: &str) -> Settle {
 
 fn places(webhooks: u32, others: u32) -> Places {
     let (merchant, url) = (MerchantId::new("mall").unwrap(), "https://mall.example/hook".to_owned());
-    Places { malls: vec![Mall { merchant, url, places: webhooks }], webhooks, others }
+    Places { malls: vec![Mall { merchant, url, places: webhooks, sure: 0 }], webhooks, others }
 }
 
 /// Money that pays nothing goes back.

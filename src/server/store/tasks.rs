@@ -30,8 +30,10 @@ pub struct Mall {
     pub merchant: MerchantId,
     /// Where it is told: an address that was switched off is left alone.
     pub url: String,
-    /// Webhooks it may have at once.
+    /// So many webhooks more.
     pub places: u32,
+    /// Of these, so many also when there are no places left in all.
+    pub sure: u32,
 }
 
 /// One try to tell a mall, as it ended.
@@ -140,7 +142,7 @@ pub fn claim(
     places: &Places,
 ) -> Result<Vec<Task>, StoreError> {
     let mut tasks = claim_others(connection, now, lease_ms, places.others)?;
-    if places.webhooks == 0 || places.malls.is_empty() {
+    if places.malls.is_empty() {
         return Ok(tasks);
     }
     let failing = failing(connection)?;
@@ -153,7 +155,7 @@ pub fn claim(
     let mut left = places.webhooks;
     for mall in &places.malls {
         let off = failing.get(mall.merchant.as_str()).is_some_and(|(url, off)| *off && *url == mall.url);
-        let limit = mall.places.min(left);
+        let limit = mall.places.min(left.max(mall.sure));
         if !off && limit > 0 && due.contains(mall.merchant.as_str()) {
             let before = tasks.len();
             claim_webhooks(connection, now, lease_ms, (&mall.merchant, limit), &mut tasks)?;

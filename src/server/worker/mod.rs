@@ -72,9 +72,6 @@ pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
 /// # Errors
 /// [`StoreError`].
 pub async fn claim(checkout: &Checkout, places: Places) -> Result<Vec<Task>, StoreError> {
-    if places.webhooks == 0 && places.others == 0 {
-        return Ok(Vec::new());
-    }
     checkout.store().claim_tasks(checkout.now(), LEASE_MS, places).await
 }
 

@@ -1,6 +1,7 @@
 //! Who may be told at the same time: so many webhooks a mall, so many in all, and other tasks beside them.
 //! A mall that fails has fewer places with each failure, down to one, and doubles them with each success:
-//! dead malls hold next to nothing. Never asks the store; what is in flight here is all it knows.
+//! dead malls hold next to nothing, and one place is sure for every mall whatever the others hold. Never
+//! asks the store; what is in flight here is all it knows.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +10,11 @@ use crate::domain::id::MerchantId;
 use crate::server::merchants::Merchants;
 use crate::server::store::{Mall, Places, Task, TaskKind};
 
-/// Webhooks of one mall in flight.
+/// Webhooks of one mall in flight, while it takes them.
 const EACH: u32 = 16;
-/// Webhooks of all malls in flight.
+/// Of a mall of which nothing is known.
+const FIRST: u32 = 4;
+/// Webhooks of all malls in flight, beside the sure ones.
 const WEBHOOKS: u32 = 512;
 /// Other tasks under way.
 const OTHERS: u32 = 96;
@@ -33,7 +36,7 @@ struct Lane {
     limit: u32,
 }
 
-const FREE: Lane = Lane { in_flight: 0, limit: EACH };
+const UNKNOWN: Lane = Lane { in_flight: 0, limit: FIRST };
 
 /// A task's place, free again when this is dropped. A task that ends without a word, in a panic, counts
 /// as a failure.
@@ -53,8 +56,9 @@ impl Lanes {
             .filter_map(|member| {
                 let url = member.config.webhook_url.as_ref()?.to_string();
                 let merchant = member.config.id.clone();
-                let Lane { in_flight, limit } = taken.malls.get(&merchant).copied().unwrap_or(FREE);
-                Some((in_flight, Mall { merchant, url, places: limit.saturating_sub(in_flight) }))
+                let Lane { in_flight, limit } = taken.malls.get(&merchant).copied().unwrap_or(UNKNOWN);
+                let places = limit.saturating_sub(in_flight);
+                Some((in_flight, Mall { merchant, url, places, sure: u32::from(in_flight == 0) }))
             })
             .collect();
         malls.sort_by_key(|(in_flight, _)| *in_flight);
@@ -72,7 +76,7 @@ impl Lanes {
         match &mall {
             Some(mall) => {
                 taken.webhooks += 1;
-                taken.malls.entry(mall.clone()).or_insert(FREE).in_flight += 1;
+                taken.malls.entry(mall.clone()).or_insert(UNKNOWN).in_flight += 1;
             }
             None => taken.others += 1,
         }
@@ -98,7 +102,7 @@ impl Drop for Place {
         let Some(lane) = taken.malls.get_mut(mall) else { return };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         lane.limit = if self.well { (lane.limit * 2).min(EACH) } else { (lane.limit / 2).max(1) };
-        if lane.in_flight == 0 && lane.limit == EACH {
+        if lane.in_flight == 0 && lane.limit >= FIRST {
             taken.malls.remove(mall);
         }
     }
