@@ -20,17 +20,19 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("server::capability", "domain"),
     ("server::flight", ""),
     ("server::hub", "domain"),
+    ("server::pace", "domain"),
     ("server::limits", "domain::id runtime server::error"),
     ("server::mall_tokens", "domain server::capability"),
     ("server::merchants", "domain gateway runtime server::capability server::config server::store::Policies"),
     (
         "server::checkout",
         "domain gateway runtime server::store server::capability server::config server::flight server::hub \
-         server::mall_tokens server::merchants",
+         server::mall_tokens server::merchants server::pace",
     ),
     (
         "server::worker",
-        "domain gateway runtime server::store server::checkout server::capability server::merchants",
+        "domain gateway runtime server::store server::checkout server::capability server::merchants \
+         server::pace",
     ),
     // Faces: never each other, and of the store its words only.
     (

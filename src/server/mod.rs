@@ -16,6 +16,7 @@ pub mod logging;
 pub mod mall_tokens;
 pub mod merchants;
 pub mod notice;
+pub mod pace;
 pub mod pages;
 pub mod router;
 pub mod service;

@@ -16,4 +16,5 @@ mod outbox;
 mod refunds;
 mod schema;
 mod store;
+mod sweep;
 mod world;

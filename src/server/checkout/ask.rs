@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use http::StatusCode;
+
 use super::{Checkout, CheckoutError};
 use crate::domain::id::{Channel, TradeId};
 use crate::domain::order::{Attempt, Event, Order, OrderId, Payment};
@@ -66,6 +68,7 @@ impl Checkout {
     /// [`CheckoutError`].
     pub async fn query(&self, id: OrderId, trade: TradeId) -> Result<Arc<Order>, CheckoutError> {
         let lost = Err(CheckoutError::Internal("the query was lost".to_owned()));
+        self.inner.hub.asked(id, self.now());
         let this = self.clone();
         let key = (id, trade.clone());
         let work = async move { Ok(this.ask(id, &trade).await?.0) };
@@ -154,7 +157,10 @@ impl Checkout {
             Outgoing::Local(reply) => Ok(reply),
             Outgoing::Send(request) => {
                 let reply = member.wire(channel, call).send(request).await.map_err(CallError::Send)?;
-                half.decode_reply(call, &reply).map_err(CallError::Fault)
+                let said = half.decode_reply(call, &reply);
+                let too_often = too_often(reply.status(), &said);
+                self.inner.pace.heard(channel, half.account(), too_often, self.now());
+                said.map_err(CallError::Fault)
             }
         }
     }
@@ -171,6 +177,17 @@ impl Checkout {
             }
         }
     }
+}
+
+/// Whether a gateway says that it is asked too often (gateways.md 1.5, 2.9, 4.3).
+fn too_often(status: StatusCode, said: &Result<Reply, Fault>) -> bool {
+    let Err(Fault::Refused { code, .. }) = said else { return status == StatusCode::TOO_MANY_REQUESTS };
+    let word = code.replace('_', "");
+    status == StatusCode::TOO_MANY_REQUESTS
+        || word.starts_with("FREQUENCYLIMIT")
+        || word.starts_with("RATELIMIT")
+        || word.ends_with("call-limited")
+        || word == "40005"
 }
 
 /// The event that a trade's standing is, whether a notice or a query tells it: both meet in one key.

@@ -6,6 +6,7 @@ mod ask;
 mod push;
 mod refund;
 mod told;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,9 +22,11 @@ use crate::server::flight::Flights;
 use crate::server::hub::Hub;
 use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
+use crate::server::pace::Pace;
 use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError};
 
 pub use ask::event_of;
+pub use watched::Question;
 
 /// Why the service did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,6 +123,7 @@ struct Inner {
     capabilities: Capabilities,
     public_base_url: String,
     hub: Hub,
+    pace: Pace,
     work: Notify,
     pushes: Flights<(OrderId, Scene), Result<Pushed, CheckoutError>>,
     queries: Flights<(OrderId, TradeId), Result<Arc<Order>, CheckoutError>>,
@@ -144,6 +148,7 @@ impl Checkout {
             capabilities: Capabilities::new(secret),
             public_base_url,
             hub: Hub::default(),
+            pace: Pace::default(),
             work: Notify::new(),
             pushes: Flights::default(),
             queries: Flights::default(),
@@ -298,7 +303,7 @@ impl Checkout {
     /// [`CheckoutError`] if it cannot be read.
     pub async fn watch(&self, order: Arc<Order>) -> Result<watch::Receiver<Arc<Order>>, CheckoutError> {
         let id = order.id;
-        let receiver = self.inner.hub.watch(order);
+        let receiver = self.inner.hub.watch(order, self.now());
         // What changed between the caller's read and the subscription.
         self.reread(id).await?;
         Ok(receiver)

@@ -110,6 +110,7 @@ pub async fn status(
     Path(page): Path<String>,
 ) -> Result<Response, ApiError> {
     let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
+    checkout.seen(&order);
     let data = live_view(&order, checkout.now());
     let body = Json(json!({ "status_code": 0, "data": data }));
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())

@@ -109,7 +109,10 @@ async fn page_of(
     let channel = channel_of(checkout, &member, look, headers);
     let asked = if look.asked > ASKED_MAX { 0 } else { look.asked };
     let (order, code) = if is_shopper(method, headers) {
-        code_of(checkout, order, channel).await
+        let (order, code) = code_of(checkout, order, channel).await;
+        // A page without script refreshes itself.
+        checkout.seen(&order);
+        (order, code)
     } else {
         let code = known_code(checkout, &order, channel).unwrap_or(CodeView::bare(CodeState::Waiting));
         (order, code)

@@ -2,6 +2,7 @@
 //! became of each. Never changes an order itself; everything a worker does may happen twice.
 
 mod places;
+mod watch;
 mod webhook;
 
 use core::time::Duration;
@@ -9,12 +10,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use futures_util::future::Shared;
 use tokio_util::task::TaskTracker;
 
 use self::places::Lanes;
 use super::checkout::{Checkout, CheckoutError};
-use super::store::{Places, StoreError, Task, TaskKind, TaskOutcome, Then};
-use crate::domain::id::{OutRefundNo, TradeId, UnixMillis};
+use super::pace::{Caller, Permit};
+use super::store::{Find, Places, StoreError, Task, TaskKind, TaskOutcome, Then};
+use crate::domain::id::{Channel, OutRefundNo, TradeId, UnixMillis};
 use crate::domain::order::{Attempt, AttemptState, CloseCause, Order, OrderId, State};
 use crate::runtime::crash::{self, Point};
 
@@ -34,13 +37,17 @@ const REFUND_AFTER_MS: [i64; 7] = [2_000, 5_000, 15_000, 60_000, 300_000, 1_800_
 /// How long after a close that did not work it is tried again, in ms.
 const CLOSE_AFTER_MS: [i64; 5] = [2_000, 10_000, 30_000, 60_000, 300_000];
 
-/// Runs tasks until `shutdown`, then lets those under way finish, for a while.
+/// Works until `shutdown`, then lets what is under way finish, for a while.
 pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
+    let stopped = shutdown.shared();
+    tokio::join!(run_tasks(&checkout, stopped.clone()), watch::run(&checkout, stopped));
+}
+
+async fn run_tasks(checkout: &Checkout, stopped: Shared<impl Future<Output = ()>>) {
     let lanes = Arc::new(Lanes::default());
     let running = TaskTracker::new();
-    let stopped = shutdown.shared();
     while stopped.peek().is_none() {
-        let tasks = claim(&checkout, lanes.free(&checkout.merchants())).await.unwrap_or_else(|error| {
+        let tasks = claim(checkout, lanes.free(&checkout.merchants())).await.unwrap_or_else(|error| {
             tracing::error!(%error, "tasks could not be claimed");
             Vec::new()
         });
@@ -117,12 +124,47 @@ async fn see_through(checkout: &Checkout, task: Task) -> bool {
 }
 
 async fn attempt(checkout: &Checkout, task: &Task) -> TaskOutcome {
+    let _permit = match may_call(checkout, task).await {
+        Ok(permit) => permit,
+        Err(later) => return TaskOutcome::Postponed(later),
+    };
     match task.kind {
         TaskKind::Webhook => webhook::send(checkout, task).await,
         TaskKind::Query => query(checkout, task).await,
         TaskKind::Close => close(checkout, task).await,
         TaskKind::Expire => expire(checkout, task).await,
         TaskKind::Refund => refund(checkout, task).await,
+    }
+}
+
+/// The right to call the task's gateway now, or when to come again. Who calls none needs no right, nor does
+/// a task that cannot be understood: it ends by itself.
+async fn may_call(checkout: &Checkout, task: &Task) -> Result<Option<Permit>, UnixMillis> {
+    let (channel, calls) = match task.kind {
+        TaskKind::Webhook | TaskKind::Expire => return Ok(None),
+        TaskKind::Query | TaskKind::Close => {
+            let channel = task.subject.parse::<TradeId>().ok().map(|trade| trade.channel);
+            // Query, close, query.
+            (channel, if task.kind == TaskKind::Close { 3 } else { 1 })
+        }
+        TaskKind::Refund => (refund_channel(checkout, task).await, 2),
+    };
+    let member = checkout.member(&task.merchant).ok();
+    let account = channel.and_then(|channel| Some((channel, member.as_ref()?.gateway(channel)?.account())));
+    let Some((channel, account)) = account else { return Ok(None) };
+    checkout.pace().take(channel, account, Caller::Background, calls, checkout.now()).map(Some)
+}
+
+async fn refund_channel(checkout: &Checkout, task: &Task) -> Option<Channel> {
+    let number = OutRefundNo::new(task.subject.as_str()).ok()?;
+    let order = checkout.find(Find::Id(task.order)).await.ok()??;
+    Some(order.refund_by_no(&number)?.trade.channel)
+}
+
+/// Asks the gateways what is due to be asked about orders that somebody watches, one by one.
+pub async fn ask_watched(checkout: &Checkout) {
+    for question in checkout.questions() {
+        watch::ask(checkout, question).await;
     }
 }
 
