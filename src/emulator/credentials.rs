@@ -78,6 +78,8 @@ pub struct Addresses {
     pub service: Option<SocketAddr>,
     /// The gateways.
     pub protocol: SocketAddr,
+    /// The gateways over TLS; none unless it is switched on.
+    pub tls: Option<SocketAddr>,
     /// The control port.
     pub control: SocketAddr,
 }
@@ -140,6 +142,11 @@ impl Credentials {
         };
         all.base_url = addresses.service.map(url);
         all.emulator_url = url(addresses.protocol);
+        all.emulator_tls_url = addresses.tls.map(|address| url(address).replacen("http", "https", 1));
+        all.emulator_ca_file = match addresses.tls {
+            Some(_) => Some(super::tls::authority(&data.join("keys"))?),
+            None => None,
+        };
         all.control_url = url(addresses.control);
         all.alipay.gateway_url = format!("{}/gateway.do", all.emulator_url);
         let text = serde_json::to_string_pretty(&all)
@@ -153,6 +160,11 @@ impl Credentials {
         // DATA/keys/alipay_public_key.pem -> DATA/credentials.json
         let data = self.alipay.alipay_public_key_file.ancestors().nth(2);
         data.unwrap_or(Path::new("")).join(FILE)
+    }
+
+    /// Where all keys are.
+    pub fn keys(&self) -> &Path {
+        self.alipay.alipay_public_key_file.parent().unwrap_or(Path::new(""))
     }
 
     /// Alipay's own key, which the merchant never sees.
@@ -291,7 +303,7 @@ fn read_key<K>(path: &Path, read: impl Fn(&str) -> Result<K, KeyError>) -> Resul
 }
 
 /// Whole or not at all, readable by its owner only.
-fn write_private(path: &Path, text: &str) -> Result<(), CredentialsError> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), CredentialsError> {
     let fresh = path.with_extension("new");
     let write = || -> io::Result<()> {
         // What an interrupted start left behind.
@@ -347,6 +359,7 @@ mod tests {
         let mut addresses = Addresses {
             service: Some(([127, 0, 0, 1], 3000).into()),
             protocol: ([127, 0, 0, 1], 3001).into(),
+            tls: None,
             control: ([0, 0, 0, 0], 3002).into(),
         };
         let first = Credentials::load_or_make(dir.path(), addresses).unwrap();
@@ -363,12 +376,19 @@ mod tests {
         let certificate = fs::read_to_string(&first.wechat.merchant_certificate_file).unwrap();
         PublicKey::read(&certificate).unwrap();
 
+        assert_eq!((&first.emulator_tls_url, &first.emulator_ca_file), (&None, &None));
+        addresses.tls = Some(([127, 0, 0, 1], 3443).into());
         addresses.protocol.set_port(4001);
         assert_eq!(first.file(), std::path::absolute(&path).unwrap());
         let second = Credentials::load_or_make(dir.path(), addresses).unwrap();
         assert_eq!(second.alipay.gateway_url, "http://127.0.0.1:4001/gateway.do");
         assert_eq!(second.wechat.api_v2_key, first.wechat.api_v2_key);
         assert_eq!(second.merchant.api_key, first.merchant.api_key);
+        assert_eq!(second.emulator_tls_url.as_deref(), Some("https://127.0.0.1:3443"));
+        let authority = second.emulator_ca_file.unwrap();
+        let made = fs::read(&authority).unwrap();
+        Credentials::load_or_make(dir.path(), addresses).unwrap();
+        assert_eq!(fs::read(&authority).unwrap(), made, "kept");
     }
 
     #[test]
@@ -376,7 +396,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "{}").unwrap();
         let here: SocketAddr = ([127, 0, 0, 1], 1).into();
-        let addresses = Addresses { service: None, protocol: here, control: here };
+        let addresses = Addresses { service: None, protocol: here, tls: None, control: here };
         let refused = Credentials::load_or_make(dir.path(), addresses).map(drop).unwrap_err();
         assert!(refused.to_string().contains(FILE), "{refused}");
     }

@@ -74,6 +74,7 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
             addresses: Addresses {
                 service: Some(address),
                 protocol: protocol_address,
+                tls: None,
                 control: control_address,
             },
             payee: PAYEE.to_owned(),

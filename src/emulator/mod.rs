@@ -20,6 +20,7 @@ pub mod refunds;
 pub mod statement;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod trades;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ use faults::Faults;
 use gateways::Gateways;
 use ledger::{Ledger, LedgerError};
 use log::Log;
+use tls::TlsError;
 use trades::{Book, Record};
 
 /// Both gateways, one set of books.
@@ -50,6 +53,8 @@ pub struct Emulator {
 
 struct Inner {
     credentials: Credentials,
+    /// What the merchant must show where a certificate is wanted.
+    merchant_certificate: Bytes,
     payee: String,
     clock: Clock,
     gateways: Gateways,
@@ -75,6 +80,17 @@ pub struct EmulatorConfig {
     pub payee: String,
 }
 
+/// Where an emulator listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The gateways' face.
+    pub protocol: TcpListener,
+    /// The same over TLS.
+    pub tls: Option<TcpListener>,
+    /// The face for people and tests.
+    pub control: TcpListener,
+}
+
 /// Why an emulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -95,6 +111,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// A certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The HTTP client for notices.
     #[error(transparent)]
     Transport(#[from] NoClient),
@@ -117,6 +136,7 @@ impl Emulator {
         clock.advance(book.offset_ms().saturating_sub(clock.offset_ms()));
         let book = Mutex::new(book);
         let inner = Inner {
+            merchant_certificate: tls::der(&credentials.wechat.merchant_certificate_file)?,
             credentials,
             payee: config.payee.clone(),
             clock,
@@ -156,12 +176,39 @@ impl Emulator {
         protocol: TcpListener,
         control: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) -> anyhow::Result<()> {
+        self.serve_all(Listeners { protocol, tls: None, control }, shutdown).await
+    }
+
+    /// The same with the gateways' face over TLS, too.
+    ///
+    /// # Errors
+    /// Those of the accept loops, and [`TlsError`].
+    pub async fn serve_all(
+        self,
+        on: Listeners,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
+        let tls = match on.tls {
+            Some(listener) => Some((listener, tls::server_config(self.credentials().keys())?)),
+            None => None,
+        };
+        let limits = Limits::default();
+        let over_tls = async {
+            match tls {
+                Some((listener, config)) => {
+                    let app = self.protocol_router();
+                    listen::serve_tls(listener, config, app, limits, stop.cancelled()).await
+                }
+                None => Ok(()),
+            }
+        };
         let faces = async {
             let served = tokio::try_join!(
-                listen::serve(protocol, self.protocol_router(), Limits::default(), stop.cancelled()),
-                listen::serve(control, self.control_router(), Limits::default(), stop.cancelled()),
+                listen::serve(on.protocol, self.protocol_router(), limits, stop.cancelled()),
+                listen::serve(on.control, self.control_router(), limits, stop.cancelled()),
+                over_tls,
             );
             stop.cancel();
             served
@@ -174,7 +221,8 @@ impl Emulator {
             }
         };
         let (served, _, ()) = tokio::join!(faces, notices, signal);
-        served.map(drop)
+        served?;
+        Ok(())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -189,25 +237,48 @@ impl Emulator {
     }
 }
 
+/// `shouyin emulator …` (contract.md 2).
+#[derive(Clone, Debug, clap::Args)]
+pub struct EmulatorArgs {
+    /// Where both gateways listen. On this machine plain HTTP is served as if it were TLS: WeChat's v2
+    /// refunds work without a client certificate.
+    #[arg(long, default_value = "127.0.0.1:3001")]
+    pub listen: SocketAddr,
+    /// Where the phone, the ledger, the faults and the clock are. It moves the invented money: keep it on
+    /// this machine.
+    #[arg(long, default_value = "127.0.0.1:3002")]
+    pub control_listen: SocketAddr,
+    /// Where both gateways listen with TLS, too. WeChat's v2 refunds then want the merchant's certificate:
+    /// `credentials.json` names it (`merchant_certificate_file`, `merchant_private_key_file`), and the
+    /// authority to trust (`emulator_ca_file`; for most programs: `SSL_CERT_FILE`).
+    #[arg(long, value_name = "ADDRESS")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Where keys and ledger are kept; `credentials.json` in it tells a script everything.
+    #[arg(long, default_value = "data/emulator")]
+    pub data: PathBuf,
+}
+
 /// `shouyin emulator`: the two gateways alone.
 ///
 /// # Errors
 /// [`StartError`], and those of the accept loops.
 pub async fn run(
-    listen: SocketAddr,
-    control_listen: SocketAddr,
-    data: PathBuf,
+    args: EmulatorArgs,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let (protocol, protocol_address) = bind(listen).await?;
-    let (control, control_address) = bind(control_listen).await?;
-    let addresses = Addresses { service: None, protocol: protocol_address, control: control_address };
-    let config = EmulatorConfig { data, addresses, payee: "示例商城 Demo Mall".to_owned() };
+    let (protocol, protocol_address) = bind(args.listen).await?;
+    let (control, control_address) = bind(args.control_listen).await?;
+    let (tls, tls_address) = match args.tls_listen {
+        Some(address) => bind(address).await.map(|(tls, address)| (Some(tls), Some(address)))?,
+        None => (None, None),
+    };
+    let addresses =
+        Addresses { service: None, protocol: protocol_address, tls: tls_address, control: control_address };
+    let config = EmulatorConfig { data: args.data, addresses, payee: "示例商城 Demo Mall".to_owned() };
     let emulator = Emulator::new(&config, Clock::system(0))?;
     // Nobody may be listening.
     announce(emulator.credentials()).ok();
-    emulator.serve(protocol, control, shutdown).await?;
-    Ok(())
+    emulator.serve_all(Listeners { protocol, tls, control }, shutdown).await
 }
 
 fn announce(known: &Credentials) -> std::io::Result<()> {
@@ -215,6 +286,9 @@ fn announce(known: &Credentials) -> std::io::Result<()> {
     writeln!(out, "WeChat Pay and Alipay, emulated; nothing here moves real money.\n")?;
     writeln!(out, "  WeChat Pay v2    {}/pay/…", known.emulator_url)?;
     writeln!(out, "  Alipay           {}", known.alipay.gateway_url)?;
+    if let (Some(url), Some(authority)) = (&known.emulator_tls_url, &known.emulator_ca_file) {
+        writeln!(out, "  over TLS         {url} (trust {})", authority.display())?;
+    }
     writeln!(out, "  the phone        {}/phone", known.control_url)?;
     writeln!(out, "  why refused?     {}/log", known.control_url)?;
     writeln!(out, "  for scripts      {}", known.file().display())?;

@@ -23,6 +23,7 @@ use super::trades::{Decision, Key};
 use crate::domain::id::Channel;
 use crate::gateway::{Answer, Objection, Received, Refusal, Stamp};
 use crate::runtime::clock::Clock;
+use crate::runtime::listen::OverTls;
 use crate::runtime::random;
 
 pub(super) fn router(emulator: Emulator) -> Router {
@@ -48,6 +49,9 @@ async fn alipay(State(emulator): State<Emulator>, request: Request<Body>) -> Res
 
 impl Emulator {
     async fn call(&self, channel: Channel, request: Request<Body>) -> Response<Body> {
+        if let Some(refused) = self.wants_certificate(channel, &request) {
+            return refused;
+        }
         let (head, body) = request.into_parts();
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
@@ -70,6 +74,33 @@ impl Emulator {
                 gateway.encode_answer(&Answer::Refused(refusal), &echo, &stamp).map(Body::from)
             }
         }
+    }
+
+    /// What a request without the merchant's certificate gets where one is wanted. Plain HTTP, which only
+    /// loopback should have, is served as if it came with one (contract.md 7).
+    fn wants_certificate(&self, channel: Channel, request: &Request<Body>) -> Option<Response<Body>> {
+        let OverTls(shown) = request.extensions().get::<OverTls>()?;
+        if !request.uri().path().starts_with("/secapi/") {
+            return None;
+        }
+        let why = match shown {
+            None => "No required SSL certificate was sent",
+            Some(shown) if *shown != self.inner.merchant_certificate => "The SSL certificate error",
+            Some(_) => return None,
+        };
+        let call = format!("{} {}", request.method(), request.uri().path());
+        let mut entry = Entry::ok(self.inner.clock.now(), channel, &call, None);
+        "400".clone_into(&mut entry.result);
+        why.clone_into(&mut entry.message);
+        let file = self.inner.credentials.wechat.merchant_certificate_file.display();
+        entry.explanation =
+            format!("Refunds go over the merchant's API certificate, here {file} and its key.");
+        self.inner.log.push(entry);
+        let html = format!(
+            "<html>\r\n<head><title>400 {why}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1>\
+             </center>\r\n<center>{why}</center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+        );
+        Some((StatusCode::BAD_REQUEST, Html(html)).into_response())
     }
 
     /// A call that the gateway understood and trusts.

@@ -1,5 +1,6 @@
 //! The emulator from outside: real merchants' halves, real control calls, a clock that stands still.
 
+mod certificate;
 mod refunds;
 
 use std::sync::Mutex;
@@ -35,9 +36,13 @@ const START: UnixMillis = UnixMillis(1_790_000_000_000);
 impl World {
     fn open(data: &std::path::Path) -> Self {
         let address: SocketAddr = ([127, 0, 0, 1], 3001).into();
+        Self::at(data, address, Some(address))
+    }
+
+    fn at(data: &std::path::Path, address: SocketAddr, tls: Option<SocketAddr>) -> Self {
         let config = EmulatorConfig {
             data: data.to_owned(),
-            addresses: Addresses { service: None, protocol: address, control: address },
+            addresses: Addresses { service: None, protocol: address, tls, control: address },
             payee: "测试商城".to_owned(),
         };
         let emulator = Emulator::new(&config, Clock::frozen(START)).unwrap();

@@ -1,4 +1,5 @@
-//! The accept loop of both servers: HTTP/1 and HTTP/2 with limits on idle time, body and connections.
+//! The accept loop of both servers: HTTP/1 and HTTP/2, plain or over TLS, with limits on idle time, body
+//! and connections.
 //! Never trusts a client to finish what it began; `axum::serve` has none of these timeouts.
 //! One rule covers slow heads, half a preface and idle connections: no request in service for `idle` = cut.
 
@@ -20,10 +21,13 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -56,6 +60,11 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
+/// That a request came over TLS, an extension of it, with the certificate that the client showed (DER) and
+/// has the key of. Whether it is the right one is for the application to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverTls(pub Option<Bytes>);
+
 /// A request's body did not end within [`Limits::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request's body came too slowly")]
@@ -67,6 +76,30 @@ pub struct SlowBody;
 /// The listener has no address any more. Errors of single connections are their own.
 pub async fn serve(
     listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_any(listener, None, app, limits, shutdown).await
+}
+
+/// The same over TLS; every request has an [`OverTls`]. A handshake may take [`Limits::idle`].
+///
+/// # Errors
+/// As of [`serve`].
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    app: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_any(listener, Some(tls.into()), app, limits, shutdown).await
+}
+
+async fn serve_any(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     app: Router,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -83,7 +116,12 @@ pub async fn serve(
             Some(_) = open.join_next() => continue,
             accepted = accept(&listener, &places) => accepted,
         };
-        open.spawn(connection(stream, peer, app.clone(), limits, stop.clone(), place));
+        let served = Served { app: app.clone(), peer, tls: None, limits, stop: stop.clone() };
+        let tls = tls.clone();
+        open.spawn(async move {
+            served.any(stream, tls).await;
+            drop(place);
+        });
     }
     drop(listener);
     stop.cancel();
@@ -113,70 +151,93 @@ async fn accept(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// One connection and what serves it.
+#[derive(Clone)]
+struct Served {
     app: Router,
+    peer: SocketAddr,
+    tls: Option<OverTls>,
     limits: Limits,
     stop: CancellationToken,
-    place: Option<OwnedSemaphorePermit>,
-) {
-    // Fails only on a socket that is already dead.
-    let _ = stream.set_nodelay(true);
-    let in_service = Arc::new(InService::default());
-    let service = service_fn(|request: Request<Incoming>| {
-        answer(app.clone(), request, peer, limits.body, in_service.enter())
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(HEAD_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(16_384)
-        .max_concurrent_streams(100)
-        .keep_alive_interval(Duration::from_secs(20));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let asked = tokio::select! {
-        result = connection.as_mut() => {
-            if let Err(error) = result {
-                tracing::debug!(%peer, %error, "connection ended");
-            }
-            false
-        }
-        () = in_service.idle_for(limits.idle) => {
-            tracing::debug!(%peer, "cut an idle connection");
-            false
-        }
-        () = stop.cancelled() => true,
-    };
-    if asked {
-        connection.as_mut().graceful_shutdown();
-        // Requests in service may end; a connection without one has nothing to wait for.
-        tokio::select! {
-            _ = connection => {}
-            () = in_service.idle_for(Duration::from_secs(1)) => {}
-        }
-    }
-    drop(place);
 }
 
-async fn answer(
-    app: Router,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    body_timeout: Duration,
-    guard: Guard,
-) -> Result<Response<Counted>, Infallible> {
-    let mut request = request.map(|body| {
-        if body.is_end_stream() {
-            Body::empty()
-        } else {
-            Body::new(TimedBody { inner: body, deadline: Box::pin(sleep(body_timeout)) })
+impl Served {
+    async fn any(mut self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Fails only on a socket that is already dead.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.connection(stream).await };
+        let handshake = tokio::time::timeout(self.limits.idle, tls.accept(stream));
+        match self.stop.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                self.tls = Some(OverTls(shown.map(|shown| Bytes::copy_from_slice(shown))));
+                self.connection(stream).await;
+            }
+            Some(Ok(Err(error))) => tracing::debug!(peer = %self.peer, %error, "no TLS"),
+            Some(Err(_)) | None => {}
         }
-    });
-    request.extensions_mut().insert(PeerAddr(peer));
-    let response = app.oneshot(request).await?;
-    Ok(response.map(|inner| Counted { inner, _guard: guard }))
+    }
+
+    async fn connection(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let (peer, limits) = (self.peer, self.limits);
+        let in_service = Arc::new(InService::default());
+        let service = service_fn(|request: Request<Incoming>| self.answer(request, in_service.enter()));
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(HEAD_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(16_384)
+            .max_concurrent_streams(100)
+            .keep_alive_interval(Duration::from_secs(20));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let asked = tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%peer, %error, "connection ended");
+                }
+                false
+            }
+            () = in_service.idle_for(limits.idle) => {
+                tracing::debug!(%peer, "cut an idle connection");
+                false
+            }
+            () = self.stop.cancelled() => true,
+        };
+        if asked {
+            connection.as_mut().graceful_shutdown();
+            // Requests in service may end; a connection without one has nothing to wait for.
+            tokio::select! {
+                _ = connection => {}
+                () = in_service.idle_for(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// What answers one request. It owns all it needs: HTTP/2 serves several at once.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        guard: Guard,
+    ) -> impl Future<Output = Result<Response<Counted>, Infallible>> + Send + 'static {
+        let body_timeout = self.limits.body;
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::new(TimedBody { inner: body, deadline: Box::pin(sleep(body_timeout)) })
+            }
+        });
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        if let Some(tls) = &self.tls {
+            request.extensions_mut().insert(tls.clone());
+        }
+        let answered = self.app.clone().oneshot(request);
+        async move {
+            let response = answered.await?;
+            Ok(response.map(|inner| Counted { inner, _guard: guard }))
+        }
+    }
 }
 
 /// How many requests of a connection are in service, from the head's end to the last byte of the answer.

@@ -81,6 +81,7 @@ impl World {
         let addresses = Addresses {
             service: Some(service),
             protocol: protocol.local_addr()?,
+            tls: None,
             control: control.local_addr()?,
         };
         let clock = Clock::system(0);

@@ -15,7 +15,7 @@ fn refund_no(text: &str) -> OutRefundNo {
 }
 
 impl World {
-    fn give_back(&self, trade: &str, refund: &str, amount: i64, total: i64) -> Call {
+    pub(super) fn give_back(&self, trade: &str, refund: &str, amount: i64, total: i64) -> Call {
         Call::Refund {
             out_trade_no: number(trade),
             refund: RefundTerms {
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    async fn paid(&self, scene: Scene, number: &str, fen: i64) {
+    pub(super) async fn paid(&self, scene: Scene, number: &str, fen: i64) {
         let code = self.code(merchant(self, scene), &self.create(scene, number, fen)).await;
         let (status, paid) = self.pay(&code).await;
         assert_eq!(status, StatusCode::OK, "{paid}");

@@ -8,7 +8,6 @@ mod serve;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,8 +22,8 @@ use super::config::{self, Config, ConfigError, ConfigHandle, StoreConfig};
 use super::logging::{self, LogFormat};
 use super::store::StoreError;
 use super::store::sqlite::SqliteStore;
-use crate::emulator;
 use crate::emulator::demo::{self, DemoArgs};
+use crate::emulator::{self, EmulatorArgs};
 use crate::runtime::random;
 use crate::torture::{self, TortureArgs};
 
@@ -47,7 +46,7 @@ enum Command {
     /// Try everything here: the service, both gateways as an emulator, and a small mall, in one process.
     Demo(Demo),
     /// Play both gateways alone, for tests of any program in any language.
-    Emulator(Emulator),
+    Emulator(EmulatorArgs),
     /// Create the database, or bring it up to date.
     Migrate(ConfigArg),
     /// Check the configuration and what it names, and say in plain words what is wrong.
@@ -83,20 +82,6 @@ struct Demo {
     fresh: bool,
 }
 
-#[derive(Debug, Args)]
-struct Emulator {
-    /// Where both gateways listen.
-    #[arg(long, default_value = "127.0.0.1:3001")]
-    listen: SocketAddr,
-    /// Where the phone, the ledger, the faults and the clock are. It moves the invented money: keep it on
-    /// this machine.
-    #[arg(long, default_value = "127.0.0.1:3002")]
-    control_listen: SocketAddr,
-    /// Where keys and ledger are kept; `credentials.json` in it tells a script everything.
-    #[arg(long, default_value = "data/emulator")]
-    data: PathBuf,
-}
-
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let line = Line::parse();
@@ -130,9 +115,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             until_told(|stop| demo::run(args, stop.cancelled_owned()))
         }
-        Command::Emulator(arg) => {
-            until_told(|stop| emulator::run(arg.listen, arg.control_listen, arg.data, stop.cancelled_owned()))
-        }
+        Command::Emulator(arg) => until_told(|stop| emulator::run(arg, stop.cancelled_owned())),
         Command::Migrate(arg) => {
             let file = arg.path();
             let StoreConfig::Sqlite(path) = Config::load(file.as_deref(), environment())?.store;
