@@ -392,9 +392,10 @@ fn paid_amounts(params: &mut Params, trade: &Standing, at: UnixMillis) {
     put(params, "fund_bill_list", &bill.to_string());
 }
 
-/// The answer to a refund. The money moves at once, so a repetition moves none (gateways.md 4.10).
+/// The answer to a refund. The money is gone once that is accepted, so a repetition moves none, whatever a
+/// query says meanwhile (gateways.md 4.10).
 fn taken_on(node: &mut Map<String, Value>, refund: &GatewayRefund) {
-    let moved = refund.state == GatewayRefundState::Success && !refund.repeated;
+    let moved = !refund.repeated;
     let total = refund.refunded_total.to_string();
     let sent = if moved { refund.amount.to_string() } else { "0.00".to_owned() };
     let mut fields = vec![
@@ -406,8 +407,8 @@ fn taken_on(node: &mut Map<String, Value>, refund: &GatewayRefund) {
         ("send_back_fee", &sent),
     ];
     fields.extend(refund.payer.as_deref().map(|payer| ("buyer_user_id", payer)));
-    let at = refund.done_at.map(time::spaced);
-    fields.extend(at.as_deref().map(|at| ("gmt_refund_pay", at)));
+    let at = time::spaced(refund.done_at.unwrap_or(refund.asked_at));
+    fields.push(("gmt_refund_pay", &at));
     node.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
 }
 
