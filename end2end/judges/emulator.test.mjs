@@ -1,11 +1,11 @@
 // The emulator alone, with other people's SDKs as its clients: it must take what they sign, they must believe what it
 // answers and sends, and either must refuse a changed byte and a wrong key.
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { orderNumber, startEmulator, until } from '../lib/demo.mjs';
 import { startReceiver } from '../lib/receiver.mjs';
-import { alipaySdk, axiosPlugin, Hash, titles, Transformer, wechatpy } from './sdks.mjs';
+import { Aes, alipaySdk, axiosPlugin, Hash, titles, Transformer, wechatpy } from './sdks.mjs';
 
 let emulator;
 let merchant; // a merchant of somebody else's making, to whom the emulator sends its notices
@@ -83,6 +83,58 @@ describe('WeChat v2 at the emulator, with wechatpy and wechatpay-axios-plugin as
     });
   }
 
+  test('wechatpy gives money back, asks for it, and opens the notice', async () => {
+    const number = orderNumber('RP');
+    const terms = { title: titles[1], total_fee: 101, out_trade_no: number, notify_url: `${merchant.url}/wx/rp` };
+    await emulator.pay(wechatpy(emulator.credentials, 'order', terms).answer.code_url);
+    const back = { ...terms, refund_fee: 40, out_refund_no: `${number}_r1`, reason: '缺货 <1>', notify_url: `${merchant.url}/wx/rp/back` };
+    const { answer, signed } = wechatpy(emulator.credentials, 'refund', back);
+    assert.ok(signed, 'the answer verifies');
+    assert.equal(answer.refund_fee, '40');
+    assert.ok(answer.refund_id);
+    const { body } = await merchant.next('the notice', (request) => request.path === '/wx/rp/back');
+    const notice = wechatpy(emulator.credentials, 'refund_notice', { xml: body.toString() });
+    assert.equal(notice.out_refund_no, back.out_refund_no);
+    assert.equal(notice.refund_status, 'SUCCESS');
+    assert.equal(notice.refund_fee, 40);
+    assert.throws(() => wechatpy(emulator.credentials, 'refund_notice', { xml: body.toString(), key: 'f'.repeat(32) }), 'a wrong key');
+    const asked = wechatpy(emulator.credentials, 'refund_query', { out_refund_no: back.out_refund_no });
+    assert.ok(asked.signed);
+    assert.equal(asked.answer.refund_status_0, 'SUCCESS');
+    assert.equal(asked.answer.refund_fee_0, '40');
+    const again = wechatpy(emulator.credentials, 'refund', back).answer;
+    assert.equal(again.refund_id, answer.refund_id, 'the same number is the same refund');
+  });
+
+  test('wechatpay-axios-plugin gives money back and opens the notice', async () => {
+    const client = axiosPlugin(emulator.credentials);
+    const { app_id: appid, mch_id } = emulator.credentials.wechat;
+    const number = orderNumber('RX');
+    const common = { appid, mch_id, nonce_str: 'ibuaiVcKdpRxkhJA' };
+    const { data } = await client.v2.pay.unifiedorder.post({ ...common, body: 'x', out_trade_no: number, total_fee: 7,
+      spbill_create_ip: '127.0.0.1', notify_url: `${merchant.url}/wx/rx`, trade_type: 'NATIVE', product_id: number });
+    await emulator.pay(data.code_url);
+    const refund = (more) => client.v2.secapi.pay.refund.post({ ...common, out_trade_no: number, out_refund_no: `${number}_r1`,
+      total_fee: 7, refund_fee: 7, notify_url: `${merchant.url}/wx/rx/back`, ...more });
+    const made = (await refund()).data;
+    assert.equal(made.result_code, 'SUCCESS', JSON.stringify(made));
+    assert.ok(Hash.equals(Hash.sign('MD5', made, key()), made.sign), 'the answer verifies');
+    const { body } = await merchant.next('the notice', (request) => request.path === '/wx/rx/back');
+    const sealed = Transformer.toObject(body.toString());
+    const opened = (secret) => Transformer.toObject(Aes.AesEcb.decrypt(sealed.req_info, createHash('md5').update(secret).digest('hex')));
+    const notice = opened(key());
+    assert.equal(notice.out_refund_no, `${number}_r1`);
+    assert.equal(notice.refund_status, 'SUCCESS');
+    assert.throws(() => opened('f'.repeat(32)), 'a wrong key');
+    const asked = await client.v2.pay.refundquery.post({ ...common, out_refund_no: `${number}_r1` });
+    assert.equal(asked.data.refund_status_0, 'SUCCESS');
+    await assert.rejects(refund({ out_refund_no: `${number}_r2`, refund_fee: 1 }), (error) => {
+      const answer = error.response?.data?.err_code ? error.response.data : Transformer.toObject(error.response?.data ?? '');
+      assert.ok(answer.err_code, JSON.stringify(answer));
+      return true;
+    }, 'more than was paid');
+  });
+
   test('a call with a wrong key or a changed byte is refused', async () => {
     const { app_id: appid, mch_id } = emulator.credentials.wechat;
     const fields = { appid, mch_id, nonce_str: 'ibuaiVcKdpRxkhJA', body: 'x', out_trade_no: orderNumber('NO'), total_fee: '7',
@@ -134,6 +186,36 @@ describe('Alipay at the emulator, with alipay-sdk as client', () => {
       notify_url: `${merchant.url}/ali/close` }, { validateSign: true });
     const closed = await sdk.exec('alipay.trade.close', { bizContent: { out_trade_no: other } }, { validateSign: true });
     assert.equal(closed.subCode, 'ACQ.TRADE_NOT_EXIST', JSON.stringify(closed));
+  });
+
+  test('refund, refund query, and the notice that tells of it', async () => {
+    const sdk = alipaySdk(emulator.credentials);
+    const number = orderNumber('AR');
+    const bizContent = { out_trade_no: number, subject: 'x', total_amount: '12.34' };
+    const made = await sdk.exec('alipay.trade.precreate', { bizContent, notify_url: `${merchant.url}/ali/refund` }, { validateSign: true });
+    await emulator.pay(made.qrCode);
+    const refund = (more) => sdk.exec('alipay.trade.refund', { bizContent: { out_trade_no: number, refund_amount: '4.00',
+      out_request_no: `${number}_r1`, refund_reason: '缺货', ...more } }, { validateSign: true });
+    const back = await refund();
+    assert.equal(back.code, '10000', JSON.stringify(back));
+    assert.equal(back.refundFee, '4.00');
+    const asked = await until('it is done', async () => {
+      const answer = await sdk.exec('alipay.trade.fastpay.refund.query',
+        { bizContent: { out_trade_no: number, out_request_no: `${number}_r1` } }, { validateSign: true });
+      return answer.refundStatus === 'REFUND_SUCCESS' && answer;
+    });
+    assert.equal(asked.refundAmount, '4.00');
+    const { body } = await merchant.next('the notice', (request) => request.path === '/ali/refund'
+      && request.body.toString().includes('refund_fee'));
+    const notice = Object.fromEntries(new URLSearchParams(body.toString()));
+    assert.ok(sdk.checkNotifySignV2({ ...notice }), 'the notice verifies');
+    assert.equal(notice.refund_fee, '4.00');
+    assert.equal(notice.out_biz_no, `${number}_r1`);
+    assert.equal((await refund()).code, '10000', 'asked again');
+    const done = (await emulator.ledger()).refunds.filter((known) => known.out_trade_no === number);
+    assert.deepEqual(done.map((known) => known.refund_fee), [400], 'the same number is the same refund');
+    const more = await refund({ out_request_no: `${number}_r2`, refund_amount: '8.35' });
+    assert.notEqual(more.code, '10000', JSON.stringify(more));
   });
 
   test('a validating client refuses an answer that another key signed', async () => {

@@ -9,7 +9,7 @@ import { AlipaySdk } from 'alipay-sdk';
 import wechatpay from 'wechatpay-axios-plugin';
 import { root } from '../lib/demo.mjs';
 
-export const { Hash, Transformer } = wechatpay;
+export const { Aes, Hash, Transformer } = wechatpay;
 
 // Titles that a signer may trip over.
 export const titles = ['DEMO', '测试 & <商品> "1+1=2" 100%', "It's 'quoted'; a\\b / ~*()!"];

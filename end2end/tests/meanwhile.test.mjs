@@ -42,6 +42,41 @@ test('the mall closes the order', async () => {
   });
 });
 
+test('paid after its end: the page takes back that no money was taken, and follows the money home', async () => {
+  const order = await demo.order();
+  await open(order, async (page) => {
+    await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
+    await shows(page, /支付宝扫一扫/);
+    // Nobody has scanned it: Alipay does not know it yet and cannot close it.
+    const code = scan(await picture(page, 'meanwhile-late'));
+    await demo.api('POST', `/rest/orders/Order/${order.order_number}/close`);
+    await shows(page, /没有发生扣款/);
+    await demo.pay(code);
+    await shows(page, /已收到您的付款[^]*(正在原路退回|已原路退回)/, { within: 25_000 });
+    assert.doesNotMatch(await visibleText(page), /没有发生扣款|支付成功/);
+    await shows(page, /这笔款项已原路退回/, { within: 25_000 });
+  });
+});
+
+test('paid a second time with the page still open: it says so', async () => {
+  const order = await demo.order();
+  await open(order, async (page) => {
+    const wechat = scan(await picture(page, 'meanwhile-twice-1'));
+    await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
+    await shows(page, /支付宝扫一扫/);
+    const alipay = scan(await picture(page, 'meanwhile-twice-2'));
+    await demo.controlCall('POST', '/scan', { code: alipay });
+    await demo.controlCall('PUT', '/faults', { faults: [{ on: 'alipay.trade.close', kind: '5xx' }] });
+    await demo.pay(wechat);
+    await shows(page, /支付成功/);
+    await demo.pay(alipay);
+    await demo.controlCall('DELETE', '/faults');
+    await shows(page, /检测到重复付款/, { within: 25_000 });
+    await shows(page, /这笔款项已原路退回/, { within: 25_000 });
+    assert.match(await visibleText(page), /支付成功/);
+  });
+});
+
 test('its time runs out', async () => {
   const order = await demo.order({ expires_in: 60 });
   await open(order, async (page) => {

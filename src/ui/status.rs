@@ -24,14 +24,15 @@ const QUESTION_LIFE: f64 = 8_000.0;
 const OFFLINE_AFTER: f64 = 3_000.0;
 /// When a stream that gave up is opened anew.
 const REOPEN: f64 = 15_000.0;
+/// Questions after the end, one each 15 s: money may still come late, or twice, and then the page must not
+/// say that none was taken.
+const AFTERWARDS: u32 = 120;
 
 /// Starts following, in the browser only.
 pub fn follow(session: Session) {
     Effect::new(move |_| {
         session.anchor();
-        if !session.live.with_untracked(LiveView::is_over) {
-            Follower::new(session).start();
-        }
+        Follower::new(session).start();
     });
 }
 
@@ -52,6 +53,8 @@ struct Follower {
     silent: StoredValue<Option<f64>>,
     /// Questions in a row without an answer.
     failures: StoredValue<u32>,
+    /// Questions left after the end.
+    afterwards: StoredValue<u32>,
     /// Whether the shopper has been told.
     offline: StoredValue<bool>,
     started: f64,
@@ -74,13 +77,16 @@ impl Follower {
             reopen: StoredValue::new(now + REOPEN),
             silent: StoredValue::new(None),
             failures: StoredValue::new(0),
+            afterwards: StoredValue::new(AFTERWARDS),
             offline: StoredValue::new(false),
             started: now,
         }
     }
 
     fn start(self) {
-        self.listen();
+        if !self.over() {
+            self.listen();
+        }
         set_interval(move || self.tick(), Duration::from_millis(TICK));
         for event in ["focus", "online", "pageshow"] {
             let _listener = window_event_listener_untyped(event, move |_| self.ask());
@@ -135,10 +141,15 @@ impl Follower {
     }
 
     fn tick(self) {
+        let now = now();
         if self.over() {
+            let left = self.afterwards.get_value();
+            if left > 0 && !document().hidden() && now > self.due.get_value() {
+                self.afterwards.set_value(left - 1);
+                self.ask();
+            }
             return;
         }
-        let now = now();
         self.session.tick(now);
         if self.silent.get_value().is_some_and(|since| now - since > OFFLINE_AFTER) {
             self.offline(true);
@@ -158,11 +169,11 @@ impl Follower {
         }
     }
 
-    /// How long until the next question: rarely beside a stream that speaks, often at first without
-    /// one, later less so; slower while nobody answers. Jittered, so that a thousand pages do not ask
+    /// How long until the next question: rarely beside a stream that speaks and after the end, often at
+    /// first without one, later less so; slower while nobody answers. Jittered, so that a thousand pages do not ask
     /// in step.
     fn pace(self, now: f64) -> f64 {
-        let base = if self.heard.get_value().is_some_and(|at| now - at < STREAM_SILENCE) {
+        let base = if self.over() || self.heard.get_value().is_some_and(|at| now - at < STREAM_SILENCE) {
             15_000.0
         } else if now - self.started < 600_000.0 {
             1_800.0
@@ -179,7 +190,7 @@ impl Follower {
     fn ask(self) {
         let asked_at = now();
         let waiting = self.asking.get_value().is_some_and(|at| asked_at - at < QUESTION_LIFE);
-        if waiting || self.over() {
+        if waiting {
             return;
         }
         self.asking.set_value(Some(asked_at));
