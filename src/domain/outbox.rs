@@ -2,7 +2,7 @@
 //! clock; what is waited for and what happened comes in as numbers.
 
 /// Waits between the tries, in seconds: the first is made at once, the next 5 s, 30 s, 2 m, 10 m, 30 m,
-/// 2 h, 5 h, 10 h, 14 h, 20 h and 24 h after the one before (reliability.md 1.1): 76 h in all.
+/// 2 h, 5 h, 10 h, 14 h, 20 h and 24 h after the one before (reliability.md 1.1): about 76 h in all.
 const WAITS_S: [i64; 11] = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// The wait after the last of them, again and again: an event is never dropped.
 const DAILY_S: i64 = 86_400;
@@ -45,10 +45,10 @@ mod tests {
     fn the_schedule_ends_after_76_hours_and_goes_on_daily() {
         let waits: Vec<i64> = (1..TRIES).map(|tries| wait_ms(tries) / 1_000).collect();
         assert_eq!(waits, WAITS_S);
-        assert_eq!(waits.iter().sum::<i64>(), 273_155, "75 h 52 min 35 s");
+        assert_eq!(waits.iter().sum::<i64>(), 272_555, "75 h 42 min 35 s");
         assert_eq!((wait_ms(12), wait_ms(500)), (86_400_000, 86_400_000));
         assert!(!is_overdue(11, 0) && is_overdue(12, 0) && is_overdue(1, 93 * 3_600_000));
-        const { assert!(SCHEDULE_MS > 273_155 * 1_200) };
+        const { assert!(SCHEDULE_MS > 272_555 * 1_200) };
     }
 
     /// Every try of an event whose mall is dead stands in an outage at least as long as its tries so far.

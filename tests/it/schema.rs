@@ -4,8 +4,11 @@
 use rusqlite::Connection;
 use shouyin::domain::id::{Channel, MerchantId, UnixMillis};
 use shouyin::domain::order::{OrderId, State};
+use shouyin::runtime::clock::Clock;
 use shouyin::server::store::sqlite::SqliteStore;
-use shouyin::server::store::{Find, InboxRow, Mall, Places, Store, TaskKind, Verdict};
+use shouyin::server::store::{
+    Find, InboxRow, Mall, Outage, Places, Sent, Store, TaskKind, TaskOutcome, Then, Verdict,
+};
 
 mod embedded {
     refinery::embed_migrations!("src/server/store/migrations/sqlite");
@@ -102,4 +105,72 @@ async fn what_strangers_send_has_an_end() {
         )
         .unwrap();
     assert!(plan.contains("untrusted_notices (rowid<?)") || plan.contains("id<?"), "no scan: {plan}");
+}
+
+/// 100,000 events that wait for a dead mall, and one each for 99 others, all due at 2,000,000.
+const BACKLOG: &str = "
+    BEGIN;
+    INSERT INTO orders VALUES (1, 'mall', 'Order', '123456', 'Tea', 100, NULL, NULL, NULL, NULL, NULL,
+        1, 'pending', NULL, NULL, 1, x'01', x'02');
+    CREATE TEMP TABLE n AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100099)
+        SELECT i, CASE WHEN i <= 100000 THEN 'dead' ELSE printf('mall%02d', i - 100000) END AS mall FROM n;
+    INSERT INTO events (id, event_id, merchant_id, order_id, kind, version, body, created_at)
+        SELECT i, 'evt_' || i, mall, 1, 'order.closed', i, x'7b7d', i FROM n;
+    INSERT INTO tasks (kind, merchant_id, order_id, subject, due_at, tries, lease)
+        SELECT 'webhook', mall, 1, 'evt_' || i, 1000000 + i, 3, 3 FROM n;
+    INSERT INTO endpoints VALUES ('dead', 'https://dead.example/', 500000, NULL);
+    COMMIT;
+";
+
+/// What a big backlog costs everybody else: nothing that grows with it, until it is delivered.
+#[tokio::test]
+async fn a_backlog_of_a_hundred_thousand_is_not_scanned() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shouyin.db");
+    drop(SqliteStore::open(&path, "test").unwrap());
+    Connection::open(&path).unwrap().execute_batch(BACKLOG).unwrap();
+    let store = SqliteStore::open(&path, "test").unwrap();
+    let now = UnixMillis(2_000_000);
+    let places = |each: u32| {
+        let names = (1..100).map(|n| format!("mall{n:02}")).chain(["dead".to_owned()]);
+        let mall = |name: String| {
+            let url = format!("https://{name}.example/");
+            Mall { merchant: MerchantId::new(name).unwrap(), url, places: each, sure: 0 }
+        };
+        Places { malls: names.map(mall).collect(), webhooks: 512, others: 10 }
+    };
+    let began = Clock::real();
+    let claimed = store.claim_tasks(now, 60_000, places(1)).await.unwrap();
+    println!("a task each of 100 malls claimed in {} ms", Clock::real().since(began));
+    assert_eq!(claimed.len(), 100);
+    let began = Clock::real();
+    for _ in 0..200 {
+        assert!(store.claim_tasks(now, 60_000, places(0)).await.unwrap().is_empty());
+    }
+    let each = Clock::real().since(began) / 200;
+    println!("100,000 due behind a mall without places: {each} ms a claim");
+    assert!(each < 20, "{each} ms");
+    // The first sign of life, while the rest waits for another day.
+    drop(store);
+    Connection::open(&path).unwrap().execute("UPDATE tasks SET due_at = 90000000", []).unwrap();
+    let store = SqliteStore::open(&path, "test").unwrap();
+    let task = claimed.into_iter().find(|task| task.merchant.as_str() == "dead").unwrap();
+    let sent = Sent {
+        at: now,
+        latency_ms: 1,
+        url: "https://dead.example/".to_owned(),
+        status: Ok(200),
+        answer: String::new(),
+        then: Then::Delivered { ends: Some(Outage { since: UnixMillis(500_000), frees: 3 }) },
+    };
+    let began = Clock::real();
+    store.finish_task(task, TaskOutcome::Sent(sent), now).await.unwrap();
+    let took = Clock::real().since(began);
+    println!("99,999 waiting events made due by one update: {took} ms");
+    assert!(took < 10_000, "{took} ms");
+    assert_eq!(store.claim_tasks(now, 60_000, places(16)).await.unwrap().len(), 16);
+    let began = Clock::real();
+    let page = store.events(MerchantId::new("dead").unwrap(), 50_000, 100).await.unwrap();
+    println!("a page of 100 events with their deliveries: {} ms", Clock::real().since(began));
+    assert_eq!((page.len(), page[0].delivery.tries), (100, 3));
 }
