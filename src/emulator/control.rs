@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Emulator;
 use super::faults::{Fault, MAX_COPIES};
 use super::ledger::LedgerError;
+use super::ledger_page;
 use super::page::{self, Frame, Language};
 use super::phone;
 use super::trades::{Key, Stopped, Trade, Unpayable};
@@ -221,7 +222,10 @@ async fn pay(State(emulator): State<Emulator>, body: Bytes) -> Result<Response, 
     Ok(data(&trade_json(&emulator.wallet_pay(&code, copies).await?)))
 }
 
-async fn ledger(State(emulator): State<Emulator>) -> Result<Response, Denied> {
+async fn ledger(State(emulator): State<Emulator>, headers: HeaderMap) -> Result<Response, Denied> {
+    if wants_html(&headers) {
+        return Ok(ledger_page::render(&emulator, Language::of(&headers)).into_response());
+    }
     let statement = emulator.statement().await.map_err(|why| Denied::broken(&why))?;
     Ok(data(&statement))
 }
@@ -297,7 +301,7 @@ async fn home(State(emulator): State<Emulator>, headers: HeaderMap) -> Response 
             <ul class="links">
                 <li><a href="phone">{language.pick("手机：扫码付款", "Phone: scan and pay")}</a></li>
                 <li><a href="log">{language.pick("请求记录：每次拒绝的原因", "Log: why each call was refused")}</a></li>
-                <li><a href="ledger">{language.pick("账本", "Ledger")}</a>" (JSON)"</li>
+                <li><a href="ledger">{language.pick("账本：交易与退款", "Ledger: trades and refunds")}</a></li>
                 <li><a href="faults">{language.pick("故障", "Faults")}</a>" (JSON, PUT, DELETE)"</li>
                 <li><a href="clock">{language.pick("时钟", "Clock")}</a>" (JSON, POST)"</li>
             </ul>

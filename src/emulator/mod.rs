@@ -9,6 +9,7 @@ mod draw;
 pub mod faults;
 pub mod gateways;
 pub mod ledger;
+mod ledger_page;
 pub mod log;
 pub mod mall;
 pub mod mall_pages;
@@ -239,6 +240,7 @@ impl Emulator {
 
 /// `shouyin emulator …` (contract.md 2).
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = CONTROL)]
 pub struct EmulatorArgs {
     /// Where both gateways listen. On this machine plain HTTP is served as if it were TLS: WeChat's v2
     /// refunds work without a client certificate.
@@ -301,3 +303,21 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let address = listener.local_addr().map_err(at)?;
     Ok((listener, address))
 }
+
+/// What can be asked of the control port, for who has no other documentation at hand.
+const CONTROL: &str = "\
+On the control port (answers: {\"status_code\":0,\"data\":…}; a browser gets pages):
+  GET  /phone                    scan and pay by hand
+  POST /scan   {\"code\"}          a wallet opens a code, prepay_id or order string
+  POST /pay    {\"code\",\"copies\"} … and pays; the notice leaves in so many copies (1)
+  GET  /ledger                   every trade, refund and notice: the truth to compare with
+  GET, PUT, DELETE /faults       {\"faults\":[{\"on\",\"kind\",\"rate\" or \"count\",…}]}
+  GET, POST /clock               {\"advance_ms\"}: moves expiries, refunds and retries ahead
+  GET  /log                      why each call was refused
+
+Faults strike \"on\" a call (wx.unifiedorder, wx.orderquery, wx.closeorder, wx.refund, wx.refundquery,
+alipay.trade.precreate, .query, .close, .refund, alipay.trade.fastpay.refund.query; all of them: *) or a
+notice (notify, wx.notify, alipay.notify; refunds have notices, too). A wrong word is answered with the
+right ones. Rates add up: three faults of 0.1 on * strike three calls in ten.
+
+Refunds are done a second after they were accepted, on the emulator's clock.";

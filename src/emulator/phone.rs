@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Emulator;
 use super::control::Denied;
+use super::ledger_page::given_back;
 use super::page::{Frame, Language};
 use super::trades::{Key, Trade};
 use crate::domain::id::{Channel, OutTradeNo};
@@ -157,6 +158,9 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
         Channel::Ali => language.pick("支付宝", "Alipay"),
     };
     let paid_at = trade.paid_at.map(|at| view! { <p class="second">{time::spaced(at)}</p> });
+    let now = emulator.inner.clock.now();
+    let refunds: Vec<_> = emulator.book().refunds().of(&trade.key).cloned().collect();
+    let refunds = refunds.iter().map(|refund| given_back(language, refund, now)).collect_view();
     let number = trade.transaction_id.as_ref().map(|number| {
         view! {
             <p class="second">{language.pick("交易单号 ", "Transaction ")}<code>{number.to_string()}</code></p>
@@ -174,6 +178,7 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
             <div role="status"><h1 class=class>{said}</h1></div>
             {paid_at}
             {number}
+            {refunds}
             <div class="actions">{buttons}</div>
             <p><a href="/phone">{language.pick("再扫一个", "Scan another")}</a></p>
         </main>
@@ -182,7 +187,7 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
 }
 
 /// The wallets' logos are not ours to ship: a coloured disc with one character stands in.
-fn disc(channel: Channel) -> impl IntoView {
+pub(super) fn disc(channel: Channel) -> impl IntoView {
     let (class, letter) = match channel {
         Channel::Wx => ("disc wx", "微"),
         Channel::Ali => ("disc ali", "支"),

@@ -396,6 +396,11 @@ impl Book {
         self.order.iter().filter_map(|key| self.trades.get(key))
     }
 
+    /// All trades, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &Trade> {
+        self.order.iter().rev().filter_map(|key| self.trades.get(key))
+    }
+
     /// A trade as the gateway tells it at `now`.
     pub fn standing(&self, trade: &Trade, now: UnixMillis) -> Standing {
         Standing {

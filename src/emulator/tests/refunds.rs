@@ -297,3 +297,31 @@ async fn a_program_may_send_the_notices_itself() {
         merchant.decode_notice(&notice, START).unwrap();
     }
 }
+
+#[tokio::test]
+async fn people_see_what_went_back() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::open(data.path());
+    world.paid(Scene::Native, "R00001", 1234).await;
+    let mut asked = world.give_back("R00001", "a1", 234, 1234);
+    if let Call::Refund { refund, .. } = &mut asked {
+        refund.reason = Some("<b>坏了</b>".to_owned());
+    }
+    world.ask(&world.wx, &asked).await.unwrap();
+    let page = async |path: &str| {
+        let request = Request::get(path).header("accept", "text/html").body(Body::empty()).unwrap();
+        let answer = collected(world.emulator.control_router().oneshot(request).await.unwrap()).await;
+        String::from_utf8(answer.body().to_vec()).unwrap()
+    };
+    for (wait, said) in [(0, "退款中"), (1000, "已退款")] {
+        world.wait(wait).await;
+        for path in ["/phone?trade=wx:R00001", "/ledger"] {
+            let text = page(path).await;
+            assert!(text.contains(said) && text.contains("2.34") && text.contains("a1"), "{path}: {text}");
+            assert!(!text.contains("<b>坏了"), "{path}: words never become markup");
+        }
+    }
+    assert!(page("/ledger").await.contains("通知尚未发送"));
+    world.emulator.deliver_due().await;
+    assert!(page("/ledger").await.contains("通知未被接收，将重发"), "nobody listens");
+}
