@@ -50,7 +50,7 @@ export async function startDemo(options = {}) {
   return demo;
 }
 
-/** Starts the two gateways alone. Of a demo's methods those about the service do not work with it. */
+/** Starts the two gateways alone; `tls`: over TLS, too. Of a demo's methods those about the service do not work with it. */
 export async function startEmulator(options = {}) {
   const emulator = new Demo({ ...options, command: 'emulator' });
   await emulator.start();
@@ -58,21 +58,23 @@ export async function startEmulator(options = {}) {
 }
 
 class Demo {
-  constructor({ name = 'demo', command = 'demo', webhookUrl }) {
+  constructor({ name = 'demo', command = 'demo', webhookUrl, tls = false }) {
     this.name = name;
     this.command = command;
     this.webhookUrl = webhookUrl;
+    this.tls = tls;
     this.data = mkdtempSync(join(tmpdir(), 'shouyin-e2e-'));
   }
 
   /** Starts the process, on the ports of the first start. */
   async start() {
-    this.ports ??= await freePorts(3);
-    const [listen, emulator, control] = this.ports.map((port) => `127.0.0.1:${port}`);
+    this.ports ??= await freePorts(4);
+    const [listen, emulator, control, tls] = this.ports.map((port) => `127.0.0.1:${port}`);
     const args = this.command === 'demo'
       ? ['demo', '--data', this.data, '--listen', listen, '--emulator-listen', emulator, '--control-listen', control,
         ...(this.webhookUrl ? ['--webhook-url', this.webhookUrl] : [])]
-      : ['emulator', '--data', this.data, '--listen', emulator, '--control-listen', control];
+      : ['emulator', '--data', this.data, '--listen', emulator, '--control-listen', control,
+        ...(this.tls ? ['--tls-listen', tls] : [])];
     mkdirSync(results, { recursive: true });
     this.logFile = join(results, `${this.name}.log`);
     const log = createWriteStream(this.logFile, { flags: 'a' });

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { binary, call, freePorts, orderNumber, until } from './demo.mjs';
 
 /** Starts one in a folder of its own. `config({base, listen, apiKeyHash})` -> the text of shouyin.toml, whose paths start
- *  at that folder; `files`: name -> content of what it names. */
-export async function startService({ config, files = {} }) {
+ *  at that folder; `files`: name -> content of what it names; `env`: more variables. */
+export async function startService({ config, files = {}, env = {} }) {
   const dir = mkdtempSync(join(tmpdir(), 'shouyin-serve-'));
   const apiKey = randomBytes(16).toString('hex');
   const listen = `127.0.0.1:${(await freePorts(1))[0]}`;
@@ -19,7 +19,8 @@ export async function startService({ config, files = {} }) {
   for (const [name, content] of Object.entries({ ...files, 'shouyin.toml': text })) {
     writeFileSync(join(dir, name), content, { mode: 0o600 });
   }
-  const child = spawn(binary, ['serve', '--config', 'shouyin.toml'], { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, ['serve', '--config', 'shouyin.toml'], { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env } });
   const kill = () => child.kill('SIGKILL');
   process.on('exit', kill);
   let log = '';
@@ -51,15 +52,16 @@ export async function startService({ config, files = {} }) {
   };
 }
 
-/** Starts one against an emulator, whose credentials it is given; `merchant`: more lines of [[merchant]]. */
-export function serveFor(emulator, merchant = '') {
-  const { wechat, alipay, emulator_url } = emulator.credentials;
-  return startService({ config: ({ base, listen, apiKeyHash }) => `
+/** Starts one against an emulator, whose credentials it is given; `merchant`, `wechat`: more lines of these sections. Where
+ *  the emulator has TLS, WeChat is called over it, and its authority is trusted. */
+export function serveFor(emulator, { merchant = '', wechat: more = '' } = {}) {
+  const { wechat, alipay, emulator_url, emulator_tls_url, emulator_ca_file } = emulator.credentials;
+  return startService({ env: emulator_ca_file ? { SSL_CERT_FILE: emulator_ca_file } : {}, config: ({ base, listen, apiKeyHash }) => `
 [server]
 listen = "${listen}"
 public_base_url = "${base}"
 [gateways]
-wechat_pay = "${emulator_url}"
+wechat_pay = "${emulator_tls_url ?? emulator_url}"
 alipay = "${alipay.gateway_url}"
 [[merchant]]
 id = "m"
@@ -70,6 +72,7 @@ ${merchant}
 app_id = "${wechat.app_id}"
 mch_id = "${wechat.mch_id}"
 api_v2_key = "${wechat.api_v2_key}"
+${more}
 [merchant.alipay]
 app_id = "${alipay.app_id}"
 seller_id = "${alipay.seller_id}"

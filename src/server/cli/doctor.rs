@@ -102,6 +102,11 @@ fn about(merchant: &MerchantConfig) -> Vec<Finding> {
     if merchant.wechat.as_ref().is_some_and(|wechat| wechat.sign_type == SignType::Md5) {
         findings.push(hint(format!("merchant {id} signs with MD5; sign_type = \"HMAC-SHA256\" is stronger")));
     }
+    if merchant.wechat.as_ref().is_some_and(|wechat| wechat.merchant_certificate.is_none()) {
+        findings.push(hint(format!(
+            "merchant {id} has no merchant_certificate_file, so WeChat will refuse its refunds"
+        )));
+    }
     let channels = [("WeChat Pay", merchant.wechat.is_some()), ("Alipay", merchant.alipay.is_some())];
     let named: Vec<&str> = channels.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     findings.push(fine(format!("merchant {id} takes {}", named.join(" and "))));

@@ -388,7 +388,8 @@ fn wechat(section: &Section<'_>) -> Result<WechatConfig, ConfigError> {
         let text = section.public_file(key, path)?;
         section.public_key(key, &text).map(|_| text)
     };
-    let certificate_key = "merchant_certificate_file";
+    let merchant_private_key = section.private_key("merchant_private_key")?;
+    let merchant_certificate = merchant_certificate(section, merchant_private_key.as_ref())?;
     Ok(WechatConfig {
         app_id: account_id(section, "app_id")?,
         app_secret: section.secret("app_secret")?,
@@ -398,11 +399,8 @@ fn wechat(section: &Section<'_>) -> Result<WechatConfig, ConfigError> {
         sign_type: section.parsed("sign_type", "MD5 or HMAC-SHA256")?.unwrap_or(SignType::Md5),
         api_v3_key,
         merchant_serial: section.text("merchant_serial").map(str::to_owned),
-        merchant_private_key: section.private_key("merchant_private_key")?,
-        merchant_certificate: section
-            .text(certificate_key)
-            .map(|path| certificate(certificate_key, path))
-            .transpose()?,
+        merchant_private_key,
+        merchant_certificate,
         platform_public_keys: platform_keys(section)?,
         platform_certificates: section
             .words("platform_certificate_file")
@@ -410,6 +408,25 @@ fn wechat(section: &Section<'_>) -> Result<WechatConfig, ConfigError> {
             .map(|path| certificate("platform_certificate_file", path))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// A certificate is no use without its own key: refunds would be refused, one by one, by somebody else.
+fn merchant_certificate(
+    section: &Section<'_>,
+    private: Option<&PrivateKey>,
+) -> Result<Option<String>, ConfigError> {
+    const KEY: &str = "merchant_certificate_file";
+    let Some(path) = section.text(KEY) else { return Ok(None) };
+    let text = section.public_file(KEY, path)?;
+    let public = section.public_key(KEY, &text)?;
+    let cure = "Use apiclient_cert.pem and apiclient_key.pem of one download";
+    match private {
+        None => Err(section.error("merchant_private_key", "is missing, and its certificate is there", cure)),
+        Some(private) if !private.matches(&public) => {
+            Err(section.error(KEY, "does not belong to merchant_private_key", cure))
+        }
+        Some(_) => Ok(Some(text)),
+    }
 }
 
 /// Key ids and key files, in the same order.
