@@ -82,6 +82,10 @@ pub enum Strike {
     CutBefore,
     /// The connection ends after the call had its effect.
     CutAfter,
+    /// An HTTP status and a page in place of the answer, after the call had its effect.
+    StatusAfter(u16),
+    /// The answer comes so many real milliseconds after the call had its effect.
+    DelayAfter(u64),
 }
 
 /// All faults in force.
@@ -186,6 +190,8 @@ impl Fault {
             "systemerror" => Strike::SystemError,
             "cut_before" => Strike::CutBefore,
             "cut_after" => Strike::CutAfter,
+            "status_after" => Strike::StatusAfter(self.status.unwrap_or(502)),
+            "delay_after" => Strike::DelayAfter(self.delay_ms.unwrap_or(1000)),
             _ => Strike::Status(self.status.unwrap_or(500)),
         })
     }
@@ -302,6 +308,8 @@ pub const CALL_KINDS: &[&str] = &[
     "systemerror",
     "cut_before",
     "cut_after",
+    "status_after",
+    "delay_after",
     "delay",
     "forged",
     "unsigned",

@@ -132,6 +132,13 @@ impl Emulator {
         let reply = self.inner.gateways.of(channel, signer).encode_answer(&answer, &received.echo, stamp);
         match strike {
             Some(Strike::CutAfter) => cut(),
+            Some(Strike::StatusAfter(status)) => {
+                plain_status(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY))
+            }
+            Some(Strike::DelayAfter(ms)) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                reply.map(Body::from)
+            }
             Some(Strike::Unsigned) => unsign_answer(reply).map(Body::from),
             Some(Strike::Truncated) => resized(reply.map(|body| halve(&body))).map(Body::from),
             _ => reply.map(Body::from),

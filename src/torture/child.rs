@@ -86,11 +86,24 @@ impl Child {
         Self::spawn(command, data)
     }
 
-    /// Starts what `command` says as the service of `data`.
+    /// Starts it in a mount namespace of its own, with a disk of so many MiB at `dir`.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn spawn(mut command: Command, data: &Path) -> anyhow::Result<Self> {
+    pub fn start_on_small_disk(data: &Path, dir: &Path, mib: u32) -> anyhow::Result<Self> {
+        let script = "mount -t tmpfs -o size=\"$1\"m,mode=700 none \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh", &mib.to_string()]).arg(dir);
+        command.arg(std::env::current_exe()?).args(["torture", "child", "--data"]).arg(data);
+        Self::spawn(command, data)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn spawn(mut command: Command, data: &Path) -> anyhow::Result<Self> {
         let log = data.join("service.log");
         let out = File::options().create(true).append(true).open(&log)?;
         let level = std::env::var("SHOUYIN_LOG").unwrap_or_else(|_| "error".to_owned());

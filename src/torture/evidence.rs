@@ -158,7 +158,7 @@ pub async fn drain(world: &mut World) -> anyhow::Result<()> {
         left = format!("{open} tasks open, {due} of them due, {unanswered} notices unanswered");
         if due == 0 {
             // Not too far at once: what falls due on the way has its own time.
-            let step = next.map_or(60_000, |next| (next - now).clamp(1_000, 600_000));
+            let step = next.map_or(60_000, |next| (next - now).clamp(1_000, 3_600_000));
             world.advance(if unanswered > 0 { step.min(240_000) } else { step }).await?;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;

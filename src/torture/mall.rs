@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::dice::Dice;
+use crate::domain::id::UnixMillis;
 use crate::emulator::mall::verify;
 use crate::gateway::keys::Secret;
 use crate::runtime::clock::Clock;
@@ -35,6 +36,8 @@ pub struct Told {
     pub times: u32,
     /// How often it came with others.
     pub altered: u32,
+    /// When it came first, in real time.
+    pub first_at: UnixMillis,
 }
 
 /// How a mall behaves.
@@ -138,7 +141,9 @@ impl Mall {
         let Event { r#type: kind, data } = serde_json::from_slice(body).ok()?;
         let number = data.order_number;
         let mut told = self.told();
-        let entry = told.entry(id).or_insert_with(|| Told { kind, number, hash, times: 0, altered: 0 });
+        let first_at = Clock::real();
+        let entry =
+            told.entry(id).or_insert_with(|| Told { kind, number, hash, times: 0, altered: 0, first_at });
         if entry.hash == hash {
             entry.times = entry.times.saturating_add(1);
         } else {

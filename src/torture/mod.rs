@@ -125,7 +125,7 @@ async fn all(plan: &Plan, only: &[Experiment]) -> anyhow::Result<bool> {
     say(&format!("Machine: {cores} cores, {system}; build: {build}; seed: {}\n", plan.seed))?;
     table::head()?;
     let whole = Stopwatch::start();
-    let mut broken = 0_u32;
+    let (mut broken, mut not_run) = (0_u32, 0_u32);
     for experiment in only {
         let rows = experiments::run(*experiment, plan).await.unwrap_or_else(|error| {
             vec![Row::new(experiment.to_string(), "runs to its end", format!("{error:#}"), false)]
@@ -133,11 +133,12 @@ async fn all(plan: &Plan, only: &[Experiment]) -> anyhow::Result<bool> {
         for row in rows {
             row.print()?;
             broken += u32::from(row.verdict == Verdict::Broken);
+            not_run += u32::from(row.verdict == Verdict::NotRun);
         }
     }
     let end = if broken == 0 { "all held" } else { "NOT ALL HELD" };
     let took = span(whole.elapsed());
-    say(&format!("\n{end}: {broken} broken, in {took}"))?;
+    say(&format!("\n{end}: {broken} broken, {not_run} not run here, in {took}"))?;
     Ok(broken == 0)
 }
 

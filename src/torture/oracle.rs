@@ -165,6 +165,15 @@ impl Finding {
     }
 }
 
+/// All of them in one row.
+pub fn row(experiment: &str, evidence: &Evidence) -> Row {
+    let mut broken = Vec::new();
+    for finding in judge(evidence) {
+        broken.extend(finding.broken.iter().map(|what| format!("{}: {what}", finding.name)));
+    }
+    Row::none(format!("{experiment}: I1-I7"), "0 broken", &broken)
+}
+
 type Money<'a> = (&'a str, &'a str);
 
 /// The invariants that can be told from what is left. I8 has an experiment of its own.

@@ -17,7 +17,14 @@ fn event(id: &str, kind: &str, byte: u8, sighting: Sighting) -> Event {
 }
 
 fn heard(kind: &str, byte: u8) -> Told {
-    Told { kind: kind.to_owned(), number: "A".to_owned(), hash: [byte; 32], times: 2, altered: 0 }
+    Told {
+        kind: kind.to_owned(),
+        number: "A".to_owned(),
+        hash: [byte; 32],
+        times: 2,
+        altered: 0,
+        first_at: crate::domain::id::UnixMillis(0),
+    }
 }
 
 fn trade(channel: &str, number: &str, transaction: &str) -> Trade {

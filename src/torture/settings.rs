@@ -20,7 +20,7 @@ use crate::server::capability;
 /// The configuration's name in the data directory.
 pub const FILE: &str = "shouyin.toml";
 /// The database's.
-pub const DATABASE: &str = "shouyin.db";
+pub const DATABASE: &str = "db/shouyin.db";
 
 /// An address that nothing listens on, below the ports that the system gives to callers: the service
 /// comes back to it after every kill.

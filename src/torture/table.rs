@@ -14,6 +14,8 @@ pub enum Verdict {
     Broken,
     /// A figure that is told, with nothing asked of it.
     Told,
+    /// This machine does not allow it.
+    NotRun,
 }
 
 /// One line of the report.
@@ -46,6 +48,12 @@ impl Row {
         Self { what: what.into(), asked: "told".to_owned(), seen: seen.into(), verdict: Verdict::Told }
     }
 
+    /// Not run here, and why.
+    pub fn not_run(what: impl Into<String>, asked: impl Into<String>, why: &dyn fmt::Display) -> Self {
+        let seen = format!("not run here: {why}");
+        Self { what: what.into(), asked: asked.into(), seen, verdict: Verdict::NotRun }
+    }
+
     /// What is wanted to be none.
     pub fn none(what: impl Into<String>, asked: impl Into<String>, broken: &[String]) -> Self {
         let seen = match broken.first() {
@@ -64,6 +72,7 @@ impl Row {
             Verdict::Held => "held",
             Verdict::Broken => "BROKEN",
             Verdict::Told => "-",
+            Verdict::NotRun => "not run",
         };
         line(&self.what, &self.asked, &self.seen, verdict)
     }

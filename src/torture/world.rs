@@ -43,6 +43,8 @@ pub struct World {
     pub malls: Vec<Mall>,
     /// Where the service listens, whenever it does.
     pub service: SocketAddr,
+    /// Where this process finds the database, if the service has it in a place of its own.
+    elsewhere: Option<PathBuf>,
     control: Router,
     caller: Transport,
     running: Running,
@@ -109,7 +111,19 @@ impl World {
         ];
         let caller = Transport::anywhere(CALLS)?;
         let control = control_router;
-        Ok(Self { data, clock, known, malls, service, control, caller, running: Running::No, stop, tasks })
+        Ok(Self {
+            data,
+            clock,
+            known,
+            malls,
+            service,
+            elsewhere: None,
+            control,
+            caller,
+            running: Running::No,
+            stop,
+            tasks,
+        })
     }
 
     /// The first mall.
@@ -122,7 +136,12 @@ impl World {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.data.join(settings::DATABASE)
+        self.elsewhere.clone().unwrap_or_else(|| self.data.join(settings::DATABASE))
+    }
+
+    /// The directory that holds nothing but the database.
+    pub fn database_dir(&self) -> PathBuf {
+        self.data.join(settings::DATABASE).parent().map_or_else(|| self.data.clone(), Path::to_owned)
     }
 
     /// The configuration as an operator would have written it.
@@ -142,6 +161,23 @@ impl World {
         let took = child.until_ready(self.service).await;
         self.running = Running::Child(child);
         took
+    }
+
+    /// Starts the service as a child whose database lies on a disk of its own, of so many MiB; where that
+    /// disk is, as seen from here.
+    ///
+    /// # Errors
+    /// The system does not let us mount one.
+    pub async fn start_on_small_disk(&mut self, mib: u32) -> anyhow::Result<PathBuf> {
+        let dir = self.database_dir();
+        std::fs::create_dir_all(&dir)?;
+        let mut child = Child::start_on_small_disk(&self.data, &dir, mib)?;
+        child.until_ready(self.service).await?;
+        let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), dir.display()));
+        self.elsewhere = Some(seen.join(settings::DATABASE.rsplit('/').next().unwrap_or_default()));
+        self.running = Running::Child(child);
+        ensure!(self.database().exists(), "the child's mounts cannot be looked into");
+        Ok(seen)
     }
 
     /// The child.

@@ -80,7 +80,8 @@ fn bad_notices(world: &World) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         for number in &numbers {
             let right = write(Signer::Gateway, number)?;
             let text = String::from_utf8_lossy(right.body()).into_owned();
-            let richer = text.replace("<total_fee>100<", "<total_fee>101<").replace("1.00", "1.01");
+            let richer = text.replace("<![CDATA[100]]>", "<![CDATA[101]]>").replace("1.00", "1.01");
+            ensure!(richer != text, "no amount in {text}");
             let cases = [
                 ("a forged one", write(Signer::Forger, number)?),
                 ("another merchant's", write(Signer::OtherMerchant, number)?),
