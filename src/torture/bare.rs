@@ -34,7 +34,7 @@ struct Stream {
     rows: Vec<Vec<Value>>,
 }
 
-/// Writes what `after` has more than `before` into `before`, so many notices a transaction: how many a second.
+/// Writes what `after` has more than `before` into `before`, `batch` notices a commit: how many a second.
 ///
 /// # Errors
 /// A database is not what was expected.

@@ -113,7 +113,8 @@ async fn orders_refused(world: &World) -> anyhow::Result<usize> {
     let asks = (0..ORDERS).map(|index| {
         let (hand, mall) = (hand.clone(), mall.clone());
         let body = json!({
-            "order_type": "Order", "order_number": format!("G{index:06}"), "title": "torture", "total_fee": 100,
+            "order_type": "Order", "order_number": format!("G{index:06}"), "title": "torture",
+            "total_fee": 100,
         });
         async move { hand.call(&mall, Method::POST, "/rest/orders", &body).await }
     });
