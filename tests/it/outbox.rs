@@ -12,6 +12,8 @@ use shouyin::server::limits::Limits;
 use shouyin::server::store::{Sent, TaskOutcome, Then};
 use shouyin::server::{service, worker};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::malls::{Answer, Shop, api_key, id};
 
@@ -249,18 +251,49 @@ async fn call(method: Method, url: String, key: &str) -> (StatusCode, Value) {
     (reply.status(), serde_json::from_slice(reply.body()).unwrap())
 }
 
+/// A service that listens.
+struct Service {
+    end: oneshot::Sender<()>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+impl Service {
+    async fn stop(self) {
+        self.end.send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+/// Serves, workers and all. The address of its events.
+async fn serve(shop: &Shop) -> (String, Service) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/rest/events", listener.local_addr().unwrap());
+    let (end, ended) = oneshot::channel::<()>();
+    let ended = async { ended.await.unwrap() };
+    let running = service::run(shop.checkout.clone(), Limits::none(), listener, axum::Router::new(), ended);
+    (base, Service { end, running: tokio::spawn(running) })
+}
+
+/// Reads the mall's events until they look as wanted.
+async fn until(base: &str, key: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..1_000 {
+        last = call(Method::GET, base.to_owned(), key).await.1["data"].clone();
+        if wanted(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{last}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mall_reads_its_deliveries_and_asks_for_them_again() {
     let shop = Shop::in_memory(Clock::frozen(NOW), &["mall", "other"]).await;
     shop.answers("mall", Answer::Say(500, None, "<p>down</p>".to_owned()));
     shop.happen("mall", "123456").await;
     shop.work().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}/rest/events", listener.local_addr().unwrap());
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let ended = async { ended.await.unwrap() };
-    let service = service::run(shop.checkout.clone(), Limits::none(), listener, axum::Router::new(), ended);
-    let service = tokio::spawn(service);
+    let (base, service) = serve(&shop).await;
     let key = api_key("mall");
 
     let (status, list) = call(Method::GET, base.clone(), &key).await;
@@ -316,8 +349,33 @@ async fn the_mall_reads_its_deliveries_and_asks_for_them_again() {
     let sent = shop.sent("mall");
     assert_eq!(sent.len(), 3);
     assert!(sent.iter().all(|one| one.id() == sent[0].id() && one.body == sent[0].body));
-    end.send(()).unwrap();
-    service.await.unwrap().unwrap();
+    service.stop().await;
+}
+
+/// An event whose schedule is used up, and an address that is switched off.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_must_look_at_is_said() {
+    let shop = Shop::in_memory(Clock::frozen(NOW), &["mall"]).await;
+    let (base, service) = serve(&shop).await;
+    let key = api_key("mall");
+    shop.happen("mall", "123456").await;
+    until(&base, &key, |list| list["events"][0]["delivery"]["state"] == "delivered").await;
+    shop.says("mall", 500);
+    shop.happen("mall", "777777").await;
+    until(&base, &key, |list| list["endpoint"]["state"] == "failing").await;
+    shop.clock.advance(100 * HOUR);
+    until(&base, &key, |list| list["events"][1]["delivery"]["state"] == "overdue").await;
+    shop.says("mall", 410);
+    shop.clock.advance(30 * HOUR);
+    let list = until(&base, &key, |list| list["endpoint"]["state"] == "disabled").await;
+    let delivery = &list["events"][1]["delivery"];
+    assert_eq!((&delivery["state"], &delivery["next_at"]), (&json!("disabled"), &Value::Null));
+    assert_eq!(list["endpoint"]["url"], shop.url("mall"));
+    assert_eq!(list["events"][0]["delivery"]["state"], "delivered");
+    shop.configure(&[("mall", String::new())]);
+    let list = until(&base, &key, |list| list["endpoint"]["state"] == "none").await;
+    assert_eq!(list["events"][1]["delivery"]["state"], "no_webhook_url");
+    service.stop().await;
 }
 
 /// A mall that lets everybody wait for 15 s, a mall that nobody can reach, 40 more slow ones, and one that
@@ -343,7 +401,7 @@ async fn dead_and_slow_malls_delay_nobody_else() {
     let told = all.iter().map(|(name, number)| shop.happen(name, number));
     futures_util::future::join_all(told).await;
 
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let (end, ended) = oneshot::channel::<()>();
     let worker = tokio::spawn(worker::run(shop.checkout.clone(), async { ended.await.unwrap_or(()) }));
     let mut happened = Vec::new();
     for n in 0..400 {
@@ -352,7 +410,7 @@ async fn dead_and_slow_malls_delay_nobody_else() {
         happened.push((number, Clock::real()));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if shop.sent("well").len() == happened.len() {
             break;
         }
