@@ -127,6 +127,8 @@ async function doctor(file, gateways, { edit = (text) => text, bits = 2048 } = {
     const app = generateKeyPairSync('rsa', { modulusLength: bits });
     const alipay = generateKeyPairSync('rsa', { modulusLength: 2048 });
     mkdirSync(join(dir, 'secrets'));
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=1900000109', '-days', '1',
+      '-keyout', 'apiclient_key.pem', '-out', 'apiclient_cert.pem'], { cwd: join(dir, 'secrets'), stdio: 'ignore' });
     const files = {
       'secrets/webhook': `whsec_${randomBytes(32).toString('base64')}\n`,
       'secrets/wechat-api-v2-key': randomBytes(16).toString('hex'),

@@ -421,6 +421,9 @@ fn merchant_certificate(
     let public = section.public_key(KEY, &text)?;
     let cure = "Use apiclient_cert.pem and apiclient_key.pem of one download";
     match private {
+        _ if !text.contains("-----BEGIN CERTIFICATE-----") => {
+            Err(section.error(KEY, "is no certificate", cure))
+        }
         None => Err(section.error("merchant_private_key", "is missing, and its certificate is there", cure)),
         Some(private) if !private.matches(&public) => {
             Err(section.error(KEY, "does not belong to merchant_private_key", cure))

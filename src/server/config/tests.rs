@@ -26,6 +26,8 @@ fn place() -> Place {
     let own = PrivateKey::read(app.expose()).unwrap();
     write(&at("own.pem"), &own.public().to_pem(), 0o644);
     write(&at("short"), "short\n", 0o600);
+    write(&at("cert.pem"), include_str!("../../gateway/vectors/keys/app.crt.pem"), 0o644);
+    write(&at("cert.key"), include_str!("../../gateway/vectors/keys/app.pkcs8.pem"), 0o600);
     let file = at("shouyin.toml");
     let text = GOOD.replace("DIR", dir.path().to_str().unwrap());
     write(&file, &text, 0o600);
@@ -125,9 +127,10 @@ mch_id = "10000100" | | merchant[0].wechat.mch_id is missing
 mch_id = "10000100" | mch_id = "10000100"; api = "v3" | merchant[0].wechat.api is v3, which is not built yet. Write api = "v2".
 mch_id = "10000100" | mch_id = "10000100"; sign_type = "SHA1" | merchant[0].wechat.sign_type is not MD5 or HMAC-SHA256
 mch_id = "10000100" | mch_id = "10000100"; sign_type = "HMAC-SHA256" | -
-mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/own.pem" | merchant[0].wechat.merchant_private_key is missing, and its certificate is there
-mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/alipay.pem"; merchant_private_key_file = "DIR/app.pem" | merchant[0].wechat.merchant_certificate_file does not belong to merchant_private_key. Use apiclient_cert.pem
-mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/own.pem"; merchant_private_key_file = "DIR/app.pem" | -
+mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/cert.pem" | merchant[0].wechat.merchant_private_key is missing, and its certificate is there
+mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/cert.pem"; merchant_private_key_file = "DIR/app.pem" | merchant[0].wechat.merchant_certificate_file does not belong to merchant_private_key. Use apiclient_cert.pem
+mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/own.pem"; merchant_private_key_file = "DIR/app.pem" | merchant[0].wechat.merchant_certificate_file is no certificate
+mch_id = "10000100" | mch_id = "10000100"; merchant_certificate_file = "DIR/cert.pem"; merchant_private_key_file = "DIR/cert.key" | -
 mch_id = "10000100" | mch_id = "10000100"; platform_public_key_id = "PUB_1" | merchant[0].wechat.platform_public_key_id has 1 entries, platform_public_key_file has 0
 mch_id = "10000100" | mch_id = "10000100"; platform_public_key_id = "PUB_1"; platform_public_key_file = "DIR/alipay.pem" | -
 api_v2_key = "192006250b4c09247ec02edce69f6a2d" | api_v2_key = "192006250b4c0924" | merchant[0].wechat.api_v2_key is not 32 letters and digits
