@@ -1,5 +1,6 @@
 //! Trouble on demand: what `PUT /faults` asks for, when each fault strikes, and how it bends bytes.
-//! Never touches the ledger: a fault may lose or spoil a message, what the gateway knows stays true.
+//! Never touches the ledger: a fault may lose or spoil a message, what the gateway knows stays true
+//! (`refund_closed` is a gateway's own decision, and in the ledger).
 //! The schema is contract.md 7's; `protocol` and `notices` ask `strike` once for each message.
 
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub struct Fault {
     /// How many times still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
-    /// Real milliseconds, for `delay` and `reorder`.
+    /// Real milliseconds, for `delay`, `delay_after` and `reorder`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// How many copies, for `duplicate`.
@@ -60,8 +61,11 @@ pub enum Strike {
         /// At the same moment, or one after the other.
         parallel: bool,
     },
-    /// Real milliseconds of waiting.
+    /// Real milliseconds of waiting: before a notice leaves, or before a call has its effect, which it then
+    /// has even if the caller has gone.
     Delay(u64),
+    /// A refund that the gateway cannot do: WeChat accepts it and closes it, Alipay refuses it.
+    RefundClosed,
     /// A notice waits for a later one to overtake it, at most so many real milliseconds.
     Reorder(u64),
     /// A rightly signed notice of another amount in fen; `None`: one fen more.
@@ -138,6 +142,9 @@ impl Fault {
             let known = kinds.join(", ");
             return Err(format!("unknown \"kind\" on {}: {:?}; known: {known}", self.on, self.kind));
         }
+        if self.kind == REFUND_CLOSED && !self.on.ends_with(".refund") {
+            return Err(format!("{REFUND_CLOSED} strikes wx.refund and alipay.trade.refund only"));
+        }
         if self.rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
             return Err("\"rate\" must be between 0 and 1".to_owned());
         }
@@ -180,6 +187,7 @@ impl Fault {
                 parallel: self.parallel.unwrap_or(true),
             },
             "delay" => Strike::Delay(self.delay_ms.unwrap_or(1000)),
+            REFUND_CLOSED => Strike::RefundClosed,
             "reorder" => Strike::Reorder(self.delay_ms.unwrap_or(5000)),
             "wrong_amount" => Strike::WrongAmount(self.value),
             "other_merchant" => Strike::OtherMerchant,
@@ -314,7 +322,10 @@ pub const CALL_KINDS: &[&str] = &[
     "forged",
     "unsigned",
     "truncated",
+    REFUND_CLOSED,
 ];
+
+const REFUND_CLOSED: &str = "refund_closed";
 
 /// The most copies of one notice.
 pub const MAX_COPIES: u32 = 256;
@@ -336,6 +347,7 @@ mod tests {
             (r#"[{"on":"notify","kind":"explode"}]"#, "wrong_amount"),
             (r#"[{"on":"wx.orderquery","kind":"drop"}]"#, "cut_after"),
             (r#"[{"on":"notify","kind":"drop","colour":1}]"#, "colour"),
+            (r#"[{"on":"wx.orderquery","kind":"refund_closed"}]"#, "wx.refund"),
             (r#"[{"on":"notify","kind":"drop","rate":2}]"#, "rate"),
             (r#"[{"on":"notify","kind":"duplicate","copies":0}]"#, "copies"),
         ] {

@@ -19,6 +19,7 @@ use super::faults::{ANY_CALL, Strike, halve, resized, unsign_answer};
 use super::gateways::Signer;
 use super::log::Entry;
 use super::page::{self, Language};
+use super::refunds;
 use super::trades::{Decision, Key};
 use crate::domain::id::Channel;
 use crate::gateway::{Answer, Objection, Received, Refusal, Stamp};
@@ -124,10 +125,22 @@ impl Emulator {
                     .encode_answer(&Answer::Refused(refusal), &received.echo, stamp)
                     .map(Body::from);
             }
-            Some(Strike::Delay(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
             _ => {}
         }
-        let answer = self.settle(channel, received).await;
+        let closing = strike == Some(Strike::RefundClosed);
+        let answer = match strike {
+            Some(Strike::Delay(ms)) => {
+                let (emulator, late) = (self.clone(), received.clone());
+                // On its own: who called may go, what was called is under way.
+                let settled = tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    emulator.settle(channel, &late, closing).await
+                });
+                let busy = |_| Answer::Refused(gateway.refuse(received, Objection::Busy));
+                settled.await.unwrap_or_else(busy)
+            }
+            _ => self.settle(channel, received, closing).await,
+        };
         let signer = if strike == Some(Strike::Forged) { Signer::Forger } else { Signer::Gateway };
         let reply = self.inner.gateways.of(channel, signer).encode_answer(&answer, &received.echo, stamp);
         match strike {
@@ -146,12 +159,13 @@ impl Emulator {
     }
 
     /// Decides, writes down, and only then gives the answer.
-    async fn settle(&self, channel: Channel, received: &Received) -> Answer {
+    async fn settle(&self, channel: Channel, received: &Received, closing: bool) -> Answer {
         let gateway = self.inner.gateways.of(channel, Signer::Gateway);
         let now = self.inner.clock.now();
         let decided = {
             let mut book = self.book();
-            match book.decide(channel, received, now) {
+            let decision = book.decide(channel, received, now);
+            match decision.map(|decision| if closing { refunds::closing(decision) } else { decision }) {
                 Ok(Decision::Yes(answer, record)) => {
                     if let Some(record) = record {
                         self.record(&mut book, record);

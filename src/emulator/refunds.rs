@@ -33,6 +33,9 @@ pub struct Refund {
     pub asked_at: UnixMillis,
     /// When it is done.
     pub done_at: UnixMillis,
+    /// Whether it ends without the money having moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closes: bool,
 }
 
 /// Refunds are unique per merchant at WeChat, per trade at Alipay (gateways.md 1.5, 4.10).
@@ -50,7 +53,11 @@ pub struct Refunds {
 impl Refund {
     /// Where it stands.
     pub fn state_at(&self, now: UnixMillis) -> GatewayRefundState {
-        if now >= self.done_at { GatewayRefundState::Success } else { GatewayRefundState::Processing }
+        match (now >= self.done_at, self.closes) {
+            (false, _) => GatewayRefundState::Processing,
+            (true, false) => GatewayRefundState::Success,
+            (true, true) => GatewayRefundState::Closed,
+        }
     }
 }
 
@@ -81,12 +88,13 @@ impl Refunds {
 
     /// What of this trade was given back by `now`.
     pub fn done(&self, key: &Key, now: UnixMillis) -> Fen {
-        sum(self.of(key).filter(|refund| refund.done_at <= now))
+        sum(self.of(key).filter(|refund| refund.state_at(now) == GatewayRefundState::Success))
     }
 
     /// The same as queries and notices of the trade tell it; `None`: nothing.
     pub fn refunded(&self, key: &Key, now: UnixMillis) -> Option<Refunded> {
-        let last = self.of(key).filter(|refund| refund.done_at <= now).last()?;
+        let done = self.of(key).filter(|refund| refund.state_at(now) == GatewayRefundState::Success);
+        let last = done.last()?;
         Some(Refunded {
             total: self.done(key, now),
             out_refund_no: last.out_refund_no.clone(),
@@ -95,8 +103,8 @@ impl Refunds {
     }
 
     /// What of this trade was given back or is on its way.
-    pub fn accepted(&self, key: &Key) -> Fen {
-        sum(self.of(key))
+    pub fn accepted(&self, key: &Key, now: UnixMillis) -> Fen {
+        sum(self.of(key).filter(|refund| refund.state_at(now) != GatewayRefundState::Closed))
     }
 
     /// What a trusted refund of `trade` does and what it is answered.
@@ -123,7 +131,7 @@ impl Refunds {
         if other_total {
             return Ok(Decision::No(Objection::RefundDiffers));
         }
-        let all = self.accepted(key).checked_add(terms.amount).filter(|all| *all <= trade.terms.total);
+        let all = self.accepted(key, now).checked_add(terms.amount).filter(|all| *all <= trade.terms.total);
         if all.is_none() || terms.amount == Fen::ZERO || self.of(key).count() >= REFUNDS_MAX {
             return Ok(Decision::No(Objection::RefundTooMuch));
         }
@@ -135,6 +143,7 @@ impl Refunds {
             reason: terms.reason.clone(),
             asked_at: now,
             done_at: now.plus(DONE_AFTER_MS),
+            closes: false,
         };
         let notice = notice_of(trade, &refund, &terms.notify_url)?;
         let told = told(trade, &refund, all.unwrap_or_default(), now);
@@ -161,7 +170,28 @@ impl Refunds {
 
     /// As the gateway tells it at `now`.
     pub fn told(&self, trade: &Trade, refund: &Refund, now: UnixMillis) -> Option<GatewayRefund> {
-        told(trade, refund, sum(self.of(&refund.key).filter(|other| other.asked_at <= now)), now)
+        let back =
+            |other: &&Refund| other.asked_at <= now && other.state_at(now) != GatewayRefundState::Closed;
+        told(trade, refund, sum(self.of(&refund.key).filter(back)), now)
+    }
+}
+
+/// What becomes of a refund that the gateway cannot do. WeChat finds out later, Alipay at once.
+pub(super) fn closing(decision: Decision) -> Decision {
+    match decision {
+        Decision::Yes(answer, Some(Record::Refunded { mut refund, notice })) => {
+            match (refund.key.channel, *answer) {
+                (Channel::Ali, Answer::Refund(told)) => {
+                    let told = GatewayRefund { state: GatewayRefundState::Closed, ..told };
+                    Decision::Yes(Box::new(Answer::Refund(told)), None)
+                }
+                (_, answer) => {
+                    refund.closes = true;
+                    Decision::Yes(Box::new(answer), Some(Record::Refunded { refund, notice }))
+                }
+            }
+        }
+        other => other,
     }
 }
 

@@ -183,7 +183,7 @@ impl Emulator {
         let notice = {
             let book = self.book();
             let refund = book.refunds().find(key, out_refund_no)?;
-            let done = refund.state_at(self.inner.clock.now()) == GatewayRefundState::Success;
+            let done = refund.state_at(self.inner.clock.now()) != GatewayRefundState::Processing;
             book.refund_notice(refund).filter(|_| done).cloned()?
         };
         self.signed(&notice)

@@ -45,9 +45,13 @@ fn how(trade: &str, refund: &str) -> Call {
 
 /// What an accepted refund is answered at first: WeChat says no more than that, at Alipay the money is gone.
 fn accepted(scene: Scene) -> Reply {
+    accepted_at(scene, START)
+}
+
+fn accepted_at(scene: Scene, now: UnixMillis) -> Reply {
     Reply::Refund(match scene {
         Scene::Native => RefundStanding::Processing,
-        _ => RefundStanding::Succeeded { at: Some(START) },
+        _ => RefundStanding::Succeeded { at: Some(now) },
     })
 }
 
@@ -324,4 +328,65 @@ async fn people_see_what_went_back() {
     assert!(page("/ledger").await.contains("通知尚未发送"));
     world.emulator.deliver_due().await;
     assert!(page("/ledger").await.contains("通知未被接收，将重发"), "nobody listens");
+}
+
+#[tokio::test]
+async fn a_refund_that_cannot_be_done_gives_nothing_back() {
+    for scene in SCENES {
+        let data = tempfile::tempdir().unwrap();
+        let (world, shop) = paid_world(data.path(), scene).await;
+        world.paid(scene, "R00001", 100).await;
+        world.emulator.deliver_due().await;
+        shop.heard();
+        let fault = json!([
+            { "on": "*", "kind": "delay_after", "delay_ms": 1, "count": 1 },
+            { "on": "wx.refund", "kind": "refund_closed" },
+            { "on": "alipay.trade.refund", "kind": "refund closed" },
+        ]);
+        world.emulator.set_faults(serde_json::from_value(fault).unwrap()).unwrap();
+        world.ask(merchant(&world, scene), &query("R00001")).await.unwrap();
+        let asked = world.ask(merchant(&world, scene), &world.give_back("R00001", "a1", 100, 100)).await;
+        world.wait(1000).await;
+        let standing = world.ask(merchant(&world, scene), &how("R00001", "a1")).await;
+        world.emulator.deliver_due().await;
+        if scene == Scene::Native {
+            assert_eq!(asked, Ok(accepted(scene)));
+            assert_eq!(
+                standing,
+                Ok(Reply::Refund(RefundStanding::Failed { code: "REFUNDCLOSE".to_owned() }))
+            );
+            let notice = world.wx.decode_notice(&as_notice(shop.heard().remove(0)), START).unwrap();
+            assert_eq!(notice.get().told, Told::Refund { out_refund_no: refund_no("a1") });
+            assert_eq!(world.ledger().await["refunds"][0]["state"], "CLOSED");
+        } else {
+            assert_eq!(refused(asked), ("ACQ.TRADE_NOT_ALLOW_REFUND".to_owned(), Retry::Never));
+            assert_eq!(standing, Ok(Reply::Refund(RefundStanding::Absent)));
+            assert_eq!(world.ledger().await["refunds"], json!([]));
+        }
+        assert_eq!(world.ledger().await["trades"][0]["refunded_fee"], 0);
+        world.emulator.set_faults(Vec::new()).unwrap();
+        // All of it is still there to give back.
+        let again = world.ask(merchant(&world, scene), &world.give_back("R00001", "a2", 100, 100)).await;
+        assert_eq!(again, Ok(accepted_at(scene, START.plus(1000))));
+    }
+}
+
+#[tokio::test]
+async fn what_was_called_is_done_although_the_caller_left() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::open(data.path());
+    world.paid(Scene::Native, "R00001", 100).await;
+    for (kind, refund) in [("delay", "a1"), ("delay_after", "a2")] {
+        let fault = json!([{ "on": "wx.refund", "kind": kind, "delay_ms": 50, "count": 1 }]);
+        world.emulator.set_faults(serde_json::from_value(fault).unwrap()).unwrap();
+        let asked = world.give_back("R00001", refund, 10, 100);
+        let gone = world.ask(&world.wx, &asked);
+        let impatient = tokio::time::timeout(std::time::Duration::from_millis(20), gone).await;
+        assert!(impatient.is_err(), "{kind}: no answer yet");
+        while world.ask(&world.wx, &how("R00001", refund)).await == Ok(Reply::Refund(RefundStanding::Absent))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(world.emulator.statement().await.unwrap().refunds.len(), 2);
 }
