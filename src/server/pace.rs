@@ -11,8 +11,11 @@ use crate::domain::id::{Channel, UnixMillis};
 const EACH_MS: i64 = 20;
 /// Calls at once after a pause.
 const BURST: i64 = 100;
-/// Of these, so many are for orders that somebody watches.
+/// Of these, so many are for orders that somebody watches; half of them while others queue, so that neither
+/// takes everything.
 const KEPT: i64 = 20;
+/// Somebody queues who was sent away until then, or is just coming again.
+const COMING_MS: i64 = 1_000;
 /// How far apart those come again that were sent away: a little slower than the bucket fills, so that what
 /// is watched goes on beside a long queue.
 const QUEUE_MS: i64 = 25;
@@ -83,7 +86,11 @@ impl Pace {
         let to_channel = under_way.entry(channel).or_default();
         let bucket = accounts.entry(key.clone()).or_default();
         bucket.fill(now);
-        let kept = if caller == Caller::Watched { 0 } else { KEPT };
+        let kept = match caller {
+            Caller::Background => KEPT,
+            Caller::Watched if now < bucket.queue_end.plus(COMING_MS) => KEPT / 2,
+            Caller::Watched => 0,
+        };
         let earliest = if now < bucket.paused_until {
             bucket.paused_until
         } else if bucket.under_way >= ACCOUNT_MAX || *to_channel >= CHANNEL_MAX {
@@ -159,7 +166,7 @@ mod tests {
     fn a_burst_then_fifty_a_second_and_some_are_kept_for_the_watched() {
         let pace = Pace::default();
         assert_eq!(calls(&pace, Caller::Background, NOW), 80);
-        assert_eq!(calls(&pace, Caller::Watched, NOW), 20);
+        assert_eq!(calls(&pace, Caller::Watched, NOW), 10, "while others queue");
         assert_eq!(calls(&pace, Caller::Background, NOW), 0);
         assert!(pace.take(Channel::Wx, "b", Caller::Background, 1, NOW).is_ok(), "another account");
         assert!(pace.take(Channel::Ali, "a", Caller::Background, 1, NOW).is_ok(), "another gateway");
@@ -194,6 +201,28 @@ mod tests {
         assert_eq!(asked, 10_000);
         assert!((200..300).contains(&seconds), "{seconds}");
         assert!(sent_away < 12_000, "{sent_away}");
+    }
+
+    /// More watched orders and more tasks than the bucket has for a minute.
+    #[test]
+    fn neither_the_watched_nor_the_others_take_everything() {
+        let pace = Pace::default();
+        let mut due: std::collections::BinaryHeap<_> =
+            (0..10_000).map(|n| core::cmp::Reverse((NOW, n))).collect();
+        let (mut asked, mut watched) = (0, 0);
+        for tick in 1..=120 {
+            let now = NOW.plus(tick * 500);
+            while let Some(core::cmp::Reverse((at, n))) = due.peek().copied().filter(|next| next.0.0 < now) {
+                due.pop();
+                match pace.take(Channel::Wx, "a", Caller::Background, 1, at) {
+                    Ok(_) => asked += 1,
+                    Err(again) => due.push(core::cmp::Reverse((again, n))),
+                }
+            }
+            watched += calls(&pace, Caller::Watched, now);
+        }
+        println!("in a minute of too much of both: {asked} of the others, {watched} of the watched");
+        assert!(asked > 900 && watched > 900, "{asked} {watched}");
     }
 
     #[test]
