@@ -178,6 +178,17 @@ impl Child {
     }
 }
 
+/// Why the system does not let us give a child a disk of its own at `dir`, if it does not.
+pub fn no_disk_of_its_own(dir: &Path) -> Option<String> {
+    let script = "mount -t tmpfs -o size=1m none \"$1\"";
+    let tried = Command::new("unshare").args(["-rm", "sh", "-c", script, "sh"]).arg(dir).output();
+    match tried {
+        Ok(tried) if tried.status.success() => None,
+        Ok(tried) => Some(String::from_utf8_lossy(&tried.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    }
+}
+
 /// Nothing that was started is left behind, whatever went wrong.
 impl Drop for Child {
     fn drop(&mut self) {

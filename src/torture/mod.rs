@@ -43,6 +43,9 @@ pub struct TortureArgs {
     /// How often the service is killed [default: 30; with --long 1000].
     #[arg(long)]
     kills: Option<u32>,
+    /// How many seeds are simulated [default: 5000; with --long 1000000].
+    #[arg(long)]
+    seeds: Option<u64>,
     /// As before a release: for an hour or more.
     #[arg(long)]
     long: bool,
@@ -79,6 +82,8 @@ pub(crate) struct Plan {
     pub seed: u64,
     /// How often the service is killed.
     pub kills: u32,
+    /// How many seeds are simulated.
+    pub seeds: u64,
     /// Whether there is time.
     pub long: bool,
     /// Where everything lies.
@@ -104,6 +109,7 @@ pub fn run(args: TortureArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan {
         seed,
         kills: args.kills.unwrap_or(if args.long { 1000 } else { 30 }),
+        seeds: args.seeds.unwrap_or(if args.long { 1_000_000 } else { 5_000 }),
         long: args.long,
         ground,
     };

@@ -17,4 +17,5 @@ mod refunds;
 mod schema;
 mod store;
 mod sweep;
+mod torture;
 mod world;

@@ -26,14 +26,14 @@ const HEALS: Duration = Duration::from_secs(10);
 /// The disk is full.
 pub async fn full(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let mut world = World::new(&plan.ground, "full", 1).await?;
-    let disk = match world.start_on_small_disk(24).await {
-        Ok(disk) => disk,
-        Err(error) => {
-            world.end().await?;
-            let why = format!("no disk of its own can be mounted ({error:#})");
-            return Ok(vec![Row::not_run("disk: full", "no success, heals within 10 s", &why)]);
-        }
-    };
+    std::fs::create_dir_all(world.database_dir())?;
+    if let Some(why) = child::no_disk_of_its_own(&world.database_dir()) {
+        world.end().await?;
+        let why = format!("no disk of its own can be mounted: {why}");
+        return Ok(vec![Row::not_run("disk: full", "no success", &why)]);
+    }
+    // Twice what must be left for the service to call itself ready.
+    let disk = world.start_on_small_disk(128).await?;
     let codes = codes(&world).await?;
     let fill = disk.join("fill");
     let filled = fill_up(&fill)?;

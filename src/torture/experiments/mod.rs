@@ -8,6 +8,7 @@ mod money;
 mod notices;
 mod points;
 mod rejected;
+mod seeds;
 mod silence;
 
 use super::Plan;
@@ -41,6 +42,8 @@ word_enum!(
         Locked = "locked",
         /// Notices that must not be believed.
         Rejected = "rejected",
+        /// The core alone, from seeds.
+        Simulation = "simulation",
     }
 );
 
@@ -59,5 +62,6 @@ pub(super) async fn run(experiment: Experiment, plan: &Plan) -> anyhow::Result<V
         Experiment::Disk => Box::pin(disk::full(plan)).await,
         Experiment::Locked => Box::pin(disk::locked(plan)).await,
         Experiment::Rejected => Box::pin(rejected::run(plan)).await,
+        Experiment::Simulation => seeds::run(plan).await,
     }
 }
