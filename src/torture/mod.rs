@@ -5,6 +5,7 @@
 mod bare;
 mod child;
 mod dice;
+mod effort;
 mod evidence;
 mod experiments;
 mod line;

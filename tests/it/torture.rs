@@ -24,13 +24,6 @@ fn what_held_is_reported_and_cleaned_away() {
 }
 
 #[test]
-fn kills_are_survived_in_small() {
-    let (status, text, _) = torture(&["--only", "kills", "--kills", "2"]);
-    assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("kills: 2 under load, serving again"), "{text}");
-}
-
-#[test]
 fn wrong_words_are_usage_and_the_child_is_nobodys() {
     let (status, text, _) = torture(&["--only", "nonsense"]);
     assert_eq!(status, Some(2), "{text}");

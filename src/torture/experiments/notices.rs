@@ -2,6 +2,7 @@
 //! Then the same rows and bytes in bare transactions, for the ratio. Never counts an answer that is not
 //! the gateway's word for success.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::super::Plan;
 use super::super::bare;
+use super::super::effort;
 use super::super::line::{Line, wire};
 use super::super::table::{Row, Spread, thousands};
 use super::super::world::World;
@@ -26,6 +28,8 @@ use crate::server::store::NewAttempt;
 
 /// Notices under way at the same time: each connection has one.
 const CONNECTIONS: usize = 64;
+/// The thread that sends them.
+const CALLER: &str = "caller";
 /// What is asked for.
 const WANTED: f64 = 5_000.0;
 
@@ -40,7 +44,9 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let before = plan.ground.join("notices").join("before.db");
     bare::copy(&world.database(), &before)?;
     let checkout = world.start_here().await?;
-    let (took, spread) = load(world.service, notices).await?;
+    let before_load = effort::by_thread();
+    let Loaded { took, spread, caller } = load(world.service, notices).await?;
+    let spent = effort::by_thread();
     let merchant = checkout.merchants().iter().next().map(|member| member.config.id.clone());
     let unpaid = checkout.list(merchant.context("no merchant")?, Some("pending"), None, 1).await?;
     drop(checkout);
@@ -52,11 +58,32 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let seen = format!("{}/s, {} unpaid; {spread}", whole(rate), unpaid.len());
     Ok(vec![
         Row::new(what, "at least 5,000/s", seen, rate >= WANTED && unpaid.is_empty()),
+        Row::told("notices: processor time of each", effort_of(count, &before_load, &spent, caller)?),
         Row::told(
             "bare transactions, same rows and bytes",
             format!("{}/s at {CONNECTIONS} a commit; ratio {:.2}", whole(bare), rate / bare),
         ),
     ])
+}
+
+/// Processor time of each notice, by who spent it.
+fn effort_of(
+    count: usize,
+    before: &BTreeMap<String, Duration>,
+    after: &BTreeMap<String, Duration>,
+    caller: Duration,
+) -> anyhow::Result<String> {
+    let count = u32::try_from(count)?;
+    let spent = |name: &str| {
+        let at = |threads: &BTreeMap<String, Duration>| threads.get(name).copied().unwrap_or_default();
+        at(after).saturating_sub(at(before))
+    };
+    let all: Duration = after.keys().map(|name| spent(name)).sum();
+    let writer = spent("sqlite-writer");
+    let each = |time: Duration| (time / count).as_micros();
+    let rest = all.saturating_sub(writer);
+    let (writer, rest, caller) = (each(writer), each(rest), each(caller));
+    Ok(format!("writer {writer} us, service's rest and webhooks {rest} us, caller {caller} us"))
 }
 
 fn whole(rate: f64) -> String {
@@ -137,13 +164,18 @@ async fn one(
     Ok(wire(&gateways.of(channel, Signer::Gateway).encode_notice(&standing, &notify_url, &id, &stamp)))
 }
 
+/// What a load took.
+struct Loaded {
+    took: Duration,
+    spread: Spread,
+    /// Processor time of the caller itself.
+    caller: Duration,
+}
+
 /// Sends all of them, each once, and takes the time.
-async fn load(
-    service: std::net::SocketAddr,
-    notices: Arc<Vec<Vec<u8>>>,
-) -> anyhow::Result<(Duration, Spread)> {
+async fn load(service: std::net::SocketAddr, notices: Arc<Vec<Vec<u8>>>) -> anyhow::Result<Loaded> {
     // A thread and a runtime of its own: the service's threads are the service's.
-    let thread = std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name(CALLER.to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let next = Arc::new(AtomicUsize::new(0));
@@ -154,9 +186,10 @@ async fn load(
             for one in spreads {
                 spread.merge(one);
             }
-            anyhow::Ok((watch.elapsed(), spread))
+            let caller = effort::by_thread().remove(CALLER).unwrap_or_default();
+            anyhow::Ok(Loaded { took: watch.elapsed(), spread, caller })
         })
-    });
+    })?;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
     joined.map_err(|_| anyhow::anyhow!("the caller's thread panicked"))?
 }
