@@ -26,6 +26,9 @@ const states = {
   paid: { shows: /支付成功/, make: pay },
   expired: { shows: /已过期|已失效/, order: { expires_in: 60 }, make: expire },
   closed: { shows: /已关闭/, make: close },
+  'paid and refunded in part': { shows: /支付成功[^]*已退款 5\.00 元/, make: refund },
+  'paid late': { shows: /已收到您的付款[^]*已原路退回/, make: payLate },
+  'paid twice': { shows: /检测到重复付款[^]*已原路退回/, make: payTwice },
 };
 
 for (const [size, device] of Object.entries({ desktop, phone })) {
@@ -76,6 +79,37 @@ async function pay(order) {
     { order_type: 'Order', order_number: order.order_number, type: 'NATIVE' });
   await demo.pay(answer.json.data.codeUrl);
   await until('paid', async () => (await demo.orderNow(order.order_number)).state === 'paid');
+}
+
+async function refund(order) {
+  await pay(order);
+  const path = `/rest/orders/Order/${order.order_number}/refunds`;
+  assert.equal((await demo.api('POST', path, { refund_number: 'R1', amount: 500 })).status, 201);
+  await until('refunded', async () => (await demo.orderNow(order.order_number)).refunded_fee === 500);
+}
+
+async function push(order, channel, type) {
+  const answer = await demo.api('POST', `/rest/${channel}/push_order`, { order_type: 'Order', order_number: order.order_number, type });
+  return answer.json.data.codeUrl ?? answer.json.data.qr_code;
+}
+
+const returned = (order) => until('it is back', async () =>
+  (await demo.orderNow(order.order_number)).anomalies[0]?.refund_state === 'succeeded');
+
+async function payLate(order) {
+  const code = await push(order, 'ali', 'QRCODE');
+  await close(order);
+  await demo.pay(code);
+  await returned(order);
+}
+
+async function payTwice(order) {
+  const codes = [await push(order, 'wx', 'NATIVE'), await push(order, 'ali', 'QRCODE')];
+  await demo.controlCall('POST', '/scan', { code: codes[1] });
+  await demo.controlCall('PUT', '/faults', { faults: [{ on: 'alipay.trade.close', kind: '5xx' }] });
+  for (const code of codes) await demo.pay(code);
+  await demo.controlCall('DELETE', '/faults');
+  await returned(order);
 }
 
 async function close(order) {

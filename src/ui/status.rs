@@ -170,8 +170,8 @@ impl Follower {
     }
 
     /// How long until the next question: rarely beside a stream that speaks and after the end, often at
-    /// first without one, later less so; slower while nobody answers. Jittered, so that a thousand pages do not ask
-    /// in step.
+    /// first without one, later less so; slower while nobody answers. Jittered, so that a thousand pages
+    /// do not ask in step.
     fn pace(self, now: f64) -> f64 {
         let base = if self.over() || self.heard.get_value().is_some_and(|at| now - at < STREAM_SILENCE) {
             15_000.0
