@@ -316,6 +316,9 @@ pub enum Refused {
 /// How long a code may be payable after we stop showing it, in ms: its end is rounded up, by five minutes at
 /// most (contract.md 4), and one more for the payment under way.
 const CODE_OUTLIVES_MS: i64 = 360_000;
+/// How far our clock may be ahead of the gateway's for a code to be surely over at the second look, in ms: an
+/// hour's jump (summer time kept by hand) and some minutes.
+const CLOCK_AHEAD_MS: i64 = 4_500_000;
 /// How long after an attempt is opened it is first queried, in ms (WeChat advises at most 60 s).
 pub const FIRST_QUERY_MS: i64 = 30_000;
 
@@ -410,12 +413,14 @@ impl Attempt {
         matches!(self.state, AttemptState::Opening | AttemptState::Ready(_))
     }
 
-    /// When a closed attempt is looked at once more, if it may have been paid all the same. Alipay knows no
+    /// When a closed attempt is looked at again, if it may have been paid all the same. Alipay knows no
     /// trade before the scan, so a code that nobody opened cannot be closed there: only its own end bounds
-    /// it (gateways.md 5, pitfall 17). Notices may be lost, and money must not be silent.
-    pub fn last_look(&self) -> Option<UnixMillis> {
+    /// it (gateways.md 5, pitfall 17). Notices may be lost, and money must not be silent. Twice: the first
+    /// look would be too early if our clock were ahead of theirs.
+    pub fn looks(&self) -> Option<[UnixMillis; 2]> {
         let bounded = self.state == AttemptState::Closed && self.scene.channel() == Channel::Ali;
-        bounded.then(|| self.expires_at.plus(CODE_OUTLIVES_MS))
+        let first = self.expires_at.plus(CODE_OUTLIVES_MS);
+        bounded.then(|| [first, first.plus(CLOCK_AHEAD_MS)])
     }
 
     /// The code, if the gateway gave one and it is still good to show.

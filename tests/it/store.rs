@@ -354,7 +354,7 @@ async fn a_code_that_cannot_be_closed_is_looked_at_once_more() {
         store.apply(order.id, closed, policies(), NOW).await.unwrap();
     }
     let order = store.find(Find::Id(order.id)).await.unwrap().unwrap();
-    let look = |trade| order.attempt(trade).unwrap().last_look();
+    let look = |trade| order.attempt(trade).unwrap().looks().map(|[first, _]| first);
     assert_eq!(look(&wx), None, "WeChat closes for good");
     assert_eq!(look(&ali), Some(NOW.plus(50_000 + 360_000)), "a code nobody scanned ends by itself only");
 }

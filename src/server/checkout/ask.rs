@@ -87,7 +87,7 @@ impl Checkout {
         }
         let channel = attempt.scene.channel();
         let gone = match standing {
-            // Alipay knows no trade before the scan: there is nothing to close (`Attempt::last_look`). At
+            // Alipay knows no trade before the scan: there is nothing to close (`Attempt::looks`). At
             // WeChat a creation may still be on its way.
             Some(Trade::Absent) => channel == Channel::Ali || self.now().since(attempt.opened_at) > 60_000,
             // Paid with another amount (the right one would have paid the attempt): recorded, and there is
@@ -123,8 +123,8 @@ impl Checkout {
     async fn ask(&self, id: OrderId, trade: &TradeId) -> Result<(Arc<Order>, Option<Trade>), CheckoutError> {
         let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
         let attempt = order.attempt(trade).ok_or(CheckoutError::NotFound)?;
-        let last_look = attempt.last_look().is_some_and(|at| at <= self.now());
-        if !attempt.is_open() && !last_look {
+        let looked_at = attempt.looks().is_some_and(|[first, _]| first <= self.now());
+        if !attempt.is_open() && !looked_at {
             return Ok((order, None));
         }
         let channel = attempt.scene.channel();

@@ -177,9 +177,9 @@ async fn query(checkout: &Checkout, task: &Task) -> TaskOutcome {
     match checkout.query(task.order, trade.clone()).await {
         Ok(order) => match order.attempt(&trade).map(|attempt| &attempt.state) {
             Some(AttemptState::Opening | AttemptState::Ready(_)) => again(None),
-            Some(AttemptState::Closed) => match last_look(&order, &trade) {
-                Some(at) if at > task_began => TaskOutcome::Again(at, None),
-                Some(_) | None => TaskOutcome::Done(None),
+            Some(AttemptState::Closed) => match next_look(&order, &trade, task_began) {
+                Some(at) => TaskOutcome::Again(at, None),
+                None => TaskOutcome::Done(None),
             },
             Some(AttemptState::Refused { .. } | AttemptState::Paid) | None => TaskOutcome::Done(None),
         },
@@ -187,8 +187,8 @@ async fn query(checkout: &Checkout, task: &Task) -> TaskOutcome {
     }
 }
 
-fn last_look(order: &Order, trade: &TradeId) -> Option<UnixMillis> {
-    order.attempt(trade).and_then(Attempt::last_look)
+fn next_look(order: &Order, trade: &TradeId, now: UnixMillis) -> Option<UnixMillis> {
+    order.attempt(trade).and_then(Attempt::looks)?.into_iter().find(|at| *at > now)
 }
 
 async fn close(checkout: &Checkout, task: &Task) -> TaskOutcome {

@@ -1,4 +1,5 @@
-//! The moves: what malls, shoppers and gateways do to the service, one at a time, drawn from the dice. Never decides whether the service did right; the oracle does.
+//! The moves: what malls, shoppers and gateways do to the service, one at a time, drawn from the dice.
+//! Never decides whether the service did right; the oracle does.
 
 use super::gateways::{Due, Trade};
 use super::oracle::Breach;
@@ -14,6 +15,9 @@ use crate::server::checkout::Wanted;
 use crate::server::notice;
 use crate::server::store::Find;
 use crate::server::worker;
+
+/// How far our clock is ahead at most: a jump of an hour, and what it was off by before.
+const AHEAD_MS: i64 = 4_200_000;
 
 /// One kind of step.
 #[derive(Clone, Copy, Debug)]
@@ -37,19 +41,19 @@ enum Move {
 
 /// How often each kind is drawn.
 const WEIGHTS: &[(Move, usize)] = &[
-    (Move::Create, 30),
+    (Move::Create, 40),
     (Move::Again, 1),
-    (Move::Push, 10),
-    (Move::Shop, 14),
+    (Move::Push, 8),
+    (Move::Shop, 16),
     (Move::Confirm, 3),
     (Move::Close, 2),
-    (Move::Refund, 5),
-    (Move::Notice, 12),
-    (Move::Forge, 2),
-    (Move::Work, 22),
-    (Move::Call, 40),
+    (Move::Refund, 6),
+    (Move::Notice, 14),
+    (Move::Forge, 1),
+    (Move::Work, 20),
+    (Move::Call, 50),
     (Move::Ghost, 4),
-    (Move::Time, 14),
+    (Move::Time, 10),
     (Move::Jump, 1),
     (Move::Balance, 1),
 ];
@@ -76,6 +80,9 @@ impl Run<'_> {
             Move::Time => self.time(),
             Move::Jump => {
                 let ahead = self.dice.between(60_000, 3_600_000);
+                if self.clock.now().since(self.now()) + ahead > AHEAD_MS {
+                    return Ok(());
+                }
                 self.note(|_| format!("our clock jumps {ahead} ms ahead"));
                 self.count("clock jumps");
                 self.clock.advance(ahead);
@@ -97,14 +104,21 @@ impl Run<'_> {
         let weight = |(kind, weight): &(Move, usize)| {
             let able = match kind {
                 Move::Create => self.orders.len() < self.plan.orders,
-                Move::Push | Move::Confirm | Move::Close | Move::Refund => known,
+                Move::Push | Move::Confirm | Move::Close => known,
+                Move::Refund => outside.gateways.trades.iter().any(|trade| trade.money.is_some()),
                 Move::Shop => outside.gateways.trades.iter().any(|trade| trade.payable(outside.now)),
                 Move::Notice => !outside.gateways.notices.is_empty(),
                 Move::Call => !outside.calls.is_empty(),
                 Move::Ghost => !self.ghosts.is_empty(),
                 Move::Again | Move::Forge | Move::Work | Move::Time | Move::Jump | Move::Balance => true,
             };
-            if able { *weight } else { 0 }
+            // Slow shoppers meet orders that are closed meanwhile.
+            let weight = match (kind, self.plan.slow) {
+                (Move::Shop, true) => weight / 8,
+                (Move::Close, true) => weight * 4,
+                _ => *weight,
+            };
+            if able { weight } else { 0 }
         };
         let mut left = thrown % WEIGHTS.iter().map(weight).sum::<usize>().max(1);
         let drawn = WEIGHTS.iter().find(|entry| {
@@ -135,7 +149,7 @@ impl Run<'_> {
         let n = self.orders.len();
         let number = if self.dice.percent(50) { format!("order{n:03}") } else { format!("o{n}") };
         let order_type = self.dice.pick(&[OrderType::Order, OrderType::Order, OrderType::Wallet])?;
-        let lives = self.dice.pick(&[60_000, 300_000, 900_000, 7_200_000])?;
+        let lives = self.dice.pick(&[60_000, 300_000, 900_000, 1_800_000, 7_200_000])?;
         let key =
             OrderKey { merchant: self.config.id.clone(), order_type, number: OrderNumber::new(number).ok()? };
         let terms = Terms {

@@ -115,7 +115,7 @@ impl Run<'_> {
     /// What gateway and mall will say, if asked.
     fn drawn(&mut self) -> (i64, StatusCode) {
         let takes = self.dice.between(0, 20_000);
-        let refund_ms = if self.dice.percent(8) { -takes } else { takes };
+        let refund_ms = if self.dice.percent(20) { -takes } else { takes };
         let bad = self.dice.percent(self.plan.faults);
         let status = if bad { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
         (refund_ms, status)
@@ -137,9 +137,9 @@ impl Run<'_> {
 
     pub(super) fn time(&mut self) {
         let (low, high) = match self.dice.below(20) {
-            0 => (600_000, 10_800_000),
-            1..=3 => (60_000, 600_000),
-            4..=9 => (5_000, 60_000),
+            0 => (600_000, 7_200_000),
+            1..=2 => (60_000, 600_000),
+            3..=7 => (5_000, 60_000),
             _ => (100, 5_000),
         };
         let ms = self.dice.between(low, high);

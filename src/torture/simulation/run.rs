@@ -65,6 +65,8 @@ pub(super) struct Plan {
     pub(super) tellings: usize,
     /// Steps of a thousand in which the process dies.
     pub(super) crashes: usize,
+    /// Whether shoppers take their time.
+    pub(super) slow: bool,
     /// What is done with money that pays no order.
     pub(super) policy: Policy,
 }
@@ -158,6 +160,7 @@ impl Plan {
             faults: dice.pick(&[0, 10, 30, 60]).unwrap_or(30),
             tellings: dice.pick(&[0, 1, 3]).unwrap_or(3),
             crashes: dice.pick(&[0, 10, 40]).unwrap_or(10),
+            slow: dice.percent(30),
             policy: Policy {
                 late: dice
                     .pick(&[LatePayment::Refund, LatePayment::Refund, LatePayment::Accept, LatePayment::Hold])
