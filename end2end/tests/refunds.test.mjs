@@ -21,16 +21,17 @@ async function push(api, order, channel) {
 
 const refundsPath = (order) => `/rest/orders/Order/${order.order_number}/refunds`;
 
-/** Both codes are scanned before either is paid, and the gateway of the second does not close: both are paid. */
-async function payTwice(gateways, api, now, order, first) {
+/** Both codes are scanned before either is paid, and the gateway of the second does not close: both are paid. `faults`: what
+ *  else is wrong, until the caller ends it. */
+async function payTwice(gateways, api, now, order, first, faults = []) {
   const second = other[first];
   const codes = { [first]: await push(api, order, first), [second]: await push(api, order, second) };
   await gateways.controlCall('POST', '/scan', { code: codes[second] });
-  await gateways.controlCall('PUT', '/faults', { faults: [{ on: close[second], kind: '5xx' }] });
+  await gateways.controlCall('PUT', '/faults', { faults: [{ on: close[second], kind: '5xx' }, ...faults] });
   await gateways.pay(codes[first]);
   await until('the order is paid', async () => (await now(order)).state === 'paid');
   const extra = await gateways.pay(codes[second]);
-  await gateways.controlCall('DELETE', '/faults');
+  if (faults.length === 0) await gateways.controlCall('DELETE', '/faults');
   await until('the second payment is known', async () => (await now(order)).anomalies.length > 0);
   return extra;
 }
@@ -144,6 +145,36 @@ describe('in the demo, whose policies give back', () => {
       }
       assert.equal((await now(order)).refunded_fee, 1234);
       assert.deepEqual((await madeFor(trade)).map((refund) => refund.refund_fee), [1234]);
+    });
+
+    test(`${channel}: the gateway cannot do it: told as failed, and asked for again under another number`, async () => {
+      const { order, trade } = await paid(channel);
+      const on = channel === 'wx' ? 'wx.refund' : 'alipay.trade.refund';
+      await demo.controlCall('PUT', '/faults', { faults: [{ on, kind: 'refund_closed', count: 1 }] });
+      assert.equal((await ask(order, { refund_number: 'R-bad', amount: 1234 })).status, 201);
+      await told(order, 'refund.failed');
+      const { state, failed_code } = (await demo.api('GET', `${refundsPath(order)}/R-bad`)).json.data;
+      assert.equal(state, 'failed');
+      assert.ok(failed_code);
+      assert.equal((await now(order)).refunded_fee, 0);
+      await demo.controlCall('DELETE', '/faults');
+      assert.equal((await ask(order, { refund_number: 'R-good', amount: 1234 })).status, 201, 'what failed does not count');
+      await refunded(order, 1234);
+      await until('the ledger says so', async () =>
+        (await demo.ledger()).trades.find((known) => known.transaction_id === trade.transaction_id).refunded_fee === 1234);
+    });
+
+    test(`${channel} first: paid twice, and the second cannot go back: the page sends nobody away with a promise`, async () => {
+      const order = await demo.order();
+      const extra = await payTwice(demo, api, now, order, channel, [{ on: 'wx.refund', kind: 'refund_closed', count: 1 },
+        { on: 'alipay.trade.refund', kind: 'refund_closed', count: 1 }]);
+      await until('it failed', async () => (await now(order)).anomalies[0].refund_state === 'failed');
+      await demo.controlCall('DELETE', '/faults');
+      assert.ok((await page(order, 'zh-CN')).includes('这笔款项未能自动退回，商家会联系您处理'));
+      const again = { refund_number: 'R-by-hand', amount: 1234, transaction_id: extra.transaction_id };
+      assert.equal((await ask(order, again)).status, 201);
+      await until('it is back', async () => (await now(order)).anomalies[0].refund_state === 'succeeded');
+      assert.ok((await page(order, 'zh-CN')).includes('这笔款项已原路退回'));
     });
 
     test(`${channel} first: paid twice, the second goes back by itself, once, and the page says so`, async () => {

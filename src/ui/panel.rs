@@ -78,11 +78,11 @@ impl Panel {
             PageState::AmountMismatch => ("result bad", MARK),
         };
         let mut text = String::new();
+        if let (Some(at), Some(channel)) = (&live.paid_at, live.paid_with) {
+            text = [say(method_name(channel)), " ", at, "\n"].concat();
+        }
         for line in [state.meaning(), live.extra.meaning()].into_iter().flatten() {
             text = [&text, say(line), "\n"].concat();
-        }
-        if let (Some(at), Some(channel)) = (&live.paid_at, live.paid_with) {
-            text = [&text, say(method_name(channel)), " ", at].concat();
         }
         Self { class, icon, heading: say(state.heading()), text, ..Self::default() }
     }
@@ -202,7 +202,7 @@ mod tests {
                 PageState::PaidTwice,
                 wx,
                 &ready,
-                "result good | 支付成功 | 检测到重复付款 / 这笔款项正在原路退回，通常 1–3 个工作日到账 / 微信支付 2026-11-23 18:30:00 | - | ",
+                "result good | 支付成功 | 微信支付 2026-11-23 18:30:00 / 检测到重复付款 / 这笔款项正在原路退回，通常 1–3 个工作日到账 | - | ",
             ),
             (
                 PageState::Expired,
