@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use crate::runtime::clock::Stopwatch;
+use crate::server::store::sqlite::PRAGMAS;
 
 /// Copies a database that nobody has open.
 ///
@@ -41,10 +42,7 @@ struct Stream {
 pub fn measure(before: &Path, after: &Path, batch: usize) -> anyhow::Result<f64> {
     let done = Connection::open_with_flags(after, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let fresh = Connection::open(before)?;
-    fresh.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-         PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 1000;",
-    )?;
+    fresh.execute_batch(PRAGMAS)?;
     let mut streams =
         vec![updates(&done, "orders", &["state", "version"])?, updates(&done, "attempts", &["state"])?];
     for table in ["inbox", "payments", "events", "tasks"] {

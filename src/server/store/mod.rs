@@ -1,6 +1,7 @@
 //! What can be asked of storage: a few whole transactions, nothing smaller. Never lets a connection,
 //! a closure or a half-done change out. Implementation: `sqlite`; schema: `migrations/`.
 
+mod columns;
 mod rows;
 mod settle;
 pub mod sqlite;

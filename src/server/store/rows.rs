@@ -1,18 +1,15 @@
 //! Orders as rows: loading one whole, and saving what `advance` made of it. Never decides anything:
 //! a row that does not fit the types is an error that names table, row and column.
 
-use core::fmt::Display;
-use core::str::FromStr;
-
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::columns::{ATTEMPTS, ORDERS, PAYMENTS, REFUNDS, Reader};
 use super::{NewOrder, StoreError, TaskKind};
 use crate::domain::id::{
     Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, OutTradeNo, RefundNumber, Scene,
     Title, TradeId, TransactionId, UnixMillis,
 };
-use crate::domain::money::Fen;
 use crate::domain::order::{
     Anomaly, AnomalyKind, Attempt, AttemptState, CloseCause, Code, Effect, Order, OrderId, Payment, State,
     Step, Terms, WebhookKind,
@@ -21,53 +18,17 @@ use crate::domain::refund::{Refund, RefundState};
 use crate::domain::snapshot::{Snapshot, state_word};
 use crate::domain::time::rfc3339;
 
-const ORDER_COLUMNS: &str = "id, merchant_id, order_type, order_number, title, total_fee, expires_at, \
-     return_url, buyer, attach, locale, created_at, state, close_cause, closed_at, version";
-
-/// Reads one column, naming table, row and column when it does not fit.
-struct Reader<'a> {
-    row: &'a Row<'a>,
-    table: &'static str,
-}
-
-impl Reader<'_> {
-    fn bad(&self, column: &str, what: impl Display) -> StoreError {
-        let row = self.row.get::<_, i64>("id").map_or_else(|_| "?".to_owned(), |id| id.to_string());
-        StoreError::Inconsistent { table: self.table, row, what: format!("{column}: {what}") }
-    }
-
-    fn get<T: rusqlite::types::FromSql>(&self, column: &str) -> Result<T, StoreError> {
-        self.row.get(column).map_err(|error| self.bad(column, error))
-    }
-
-    fn text<T, E: Display>(
-        &self,
-        column: &str,
-        parse: impl FnOnce(String) -> Result<T, E>,
-    ) -> Result<T, StoreError> {
-        parse(self.get::<String>(column)?).map_err(|error| self.bad(column, error))
-    }
-
-    fn word<T: FromStr<Err: Display>>(&self, column: &str) -> Result<T, StoreError> {
-        self.text(column, |text| text.parse())
-    }
-
-    fn fen(&self, column: &str) -> Result<Fen, StoreError> {
-        Fen::new(self.get(column)?).map_err(|error| self.bad(column, error))
-    }
-}
-
 /// The orders that `condition` selects, each whole.
 pub fn load_orders(
     connection: &Connection,
     condition: &str,
     values: &[Value],
 ) -> Result<Vec<Order>, StoreError> {
-    let mut query = connection.prepare_cached(&format!("SELECT {ORDER_COLUMNS} FROM orders {condition}"))?;
+    let mut query = connection.prepare_cached(&ORDERS.select(condition))?;
     let mut rows = query.query(rusqlite::params_from_iter(values))?;
     let mut orders = Vec::new();
     while let Some(row) = rows.next()? {
-        orders.push(load_order(connection, &Reader { row, table: "orders" })?);
+        orders.push(load_order(connection, &Reader { row, columns: &ORDERS })?);
     }
     Ok(orders)
 }
@@ -119,14 +80,11 @@ fn load_order(connection: &Connection, r: &Reader<'_>) -> Result<Order, StoreErr
 }
 
 fn load_attempts(connection: &Connection, order: OrderId) -> Result<Vec<Attempt>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT id, scene, account, out_trade_no, request, opened_at, expires_at, state, code, refused_code \
-         FROM attempts WHERE order_id = ?1 ORDER BY id",
-    )?;
+    let mut query = connection.prepare_cached(&ATTEMPTS.select("WHERE order_id = ?1 ORDER BY id"))?;
     let mut rows = query.query([order.0])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
-        let r = Reader { row, table: "attempts" };
+        let r = Reader { row, columns: &ATTEMPTS };
         let state = match r.get::<String>("state")?.as_str() {
             "opening" => AttemptState::Opening,
             "ready" => AttemptState::Ready(r.text("code", |code| serde_json::from_str::<Code>(&code))?),
@@ -152,14 +110,11 @@ fn load_payments(
     connection: &Connection,
     order: OrderId,
 ) -> Result<(Option<Payment>, Vec<Anomaly>), StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT id, channel, out_trade_no, transaction_id, kind, fee, paid_at \
-         FROM payments WHERE order_id = ?1 ORDER BY id",
-    )?;
+    let mut query = connection.prepare_cached(&PAYMENTS.select("WHERE order_id = ?1 ORDER BY id"))?;
     let mut rows = query.query([order.0])?;
     let (mut paid, mut anomalies) = (None, Vec::new());
     while let Some(row) = rows.next()? {
-        let r = Reader { row, table: "payments" };
+        let r = Reader { row, columns: &PAYMENTS };
         let payment = Payment {
             trade: TradeId {
                 channel: r.word::<Channel>("channel")?,
@@ -179,14 +134,11 @@ fn load_payments(
 }
 
 fn load_refunds(connection: &Connection, order: OrderId) -> Result<Vec<Refund>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT id, channel, out_trade_no, transaction_id, refund_number, out_refund_no, amount, reason, \
-         asked_at, state, failed_code, succeeded_at FROM refunds WHERE order_id = ?1 ORDER BY id",
-    )?;
+    let mut query = connection.prepare_cached(&REFUNDS.select("WHERE order_id = ?1 ORDER BY id"))?;
     let mut rows = query.query([order.0])?;
     let mut refunds = Vec::new();
     while let Some(row) = rows.next()? {
-        let r = Reader { row, table: "refunds" };
+        let r = Reader { row, columns: &REFUNDS };
         let state = match r.get::<String>("state")?.as_str() {
             "asked" => RefundState::Asked,
             "processing" => RefundState::Processing,
