@@ -97,7 +97,7 @@ describe('WeChat v2 at the emulator, with wechatpy and wechatpay-axios-plugin as
     assert.equal(notice.out_refund_no, back.out_refund_no);
     assert.equal(notice.refund_status, 'SUCCESS');
     assert.equal(notice.refund_fee, 40);
-    assert.throws(() => wechatpy(emulator.credentials, 'refund_notice', { xml: body.toString(), key: 'f'.repeat(32) }), 'a wrong key');
+    assert.equal(wechatpy(emulator.credentials, 'refund_notice', { xml: body.toString(), key: 'f'.repeat(32) }), null, 'a wrong key');
     const asked = wechatpy(emulator.credentials, 'refund_query', { out_refund_no: back.out_refund_no });
     assert.ok(asked.signed);
     assert.equal(asked.answer.refund_status_0, 'SUCCESS');

@@ -71,8 +71,11 @@ def refund_query(task):
 
 
 def refund_notice(task):
-    """What the library reads in a refund notice, which has no signature: only who has the key can open it."""
-    return client(task).parse_refund_notify_result(task["xml"])
+    """What the library reads in a refund notice, which has no signature: only who has the key can open it. Else null."""
+    try:
+        return client(task).parse_refund_notify_result(task["xml"])
+    except Exception:  # The library does not say which: a wrong key makes noise of the bytes.
+        return None
 
 
 TASKS = {
