@@ -29,7 +29,7 @@ pub enum Cheat {
     None,
     /// Gives the money back again when a refund is asked again with the same number.
     RefundsTwice,
-    /// Takes the money and never says so.
+    /// Takes the money and says that the trade was closed.
     TakesSilently,
 }
 
@@ -156,7 +156,7 @@ impl Gateways {
             Call::Query { out_trade_no } => {
                 let silent = self.cheat == Cheat::TakesSilently;
                 Ok(Reply::Trade(match self.trade(channel, out_trade_no) {
-                    Some(trade) if silent && trade.money.is_some() => gateway::Trade::Waiting,
+                    Some(trade) if silent && trade.money.is_some() => gateway::Trade::Closed,
                     Some(trade) => trade.standing(now),
                     None => gateway::Trade::Absent,
                 }))
