@@ -40,8 +40,17 @@ pub async fn ledger(world: &World) -> anyhow::Result<Ledger> {
 /// # Errors
 /// Somebody does not tell.
 pub async fn gather(world: &World, sightings: Vec<Vec<Sighting>>) -> anyhow::Result<Evidence> {
-    let mut evidence =
-        Evidence { ledger: ledger(world).await?, inbox: inbox(world)?, sightings, ..Evidence::default() };
+    let mut evidence = told(world).await?;
+    (evidence.inbox, evidence.sightings) = (inbox(world)?, sightings);
+    Ok(evidence)
+}
+
+/// Everything that can be asked over HTTP.
+///
+/// # Errors
+/// Somebody does not tell.
+pub async fn told(world: &World) -> anyhow::Result<Evidence> {
+    let mut evidence = Evidence { ledger: ledger(world).await?, ..Evidence::default() };
     let hand = world.hand();
     for mall in &world.malls {
         evidence.orders.extend(orders(&hand, mall).await?);
@@ -106,7 +115,11 @@ async fn events(hand: &Hand, mall: &Mall) -> anyhow::Result<Vec<Event>> {
     }
 }
 
-fn inbox(world: &World) -> anyhow::Result<HashSet<Stored>> {
+/// What the service keeps of notices.
+///
+/// # Errors
+/// It cannot be read.
+pub fn inbox(world: &World) -> anyhow::Result<HashSet<Stored>> {
     let connection = look(world)?;
     let mut query = connection.prepare(
         "SELECT DISTINCT channel, out_trade_no, verdict FROM inbox WHERE out_trade_no IS NOT NULL",

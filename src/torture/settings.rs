@@ -19,8 +19,12 @@ use crate::server::capability;
 
 /// The configuration's name in the data directory.
 pub const FILE: &str = "shouyin.toml";
-/// The database's.
-pub const DATABASE: &str = "db/shouyin.db";
+/// The database's, and that of the directory that holds nothing else.
+pub const DATABASE_NAME: &str = "shouyin.db";
+/// Its write-ahead log.
+pub const DATABASE_LOG: &str = "shouyin.db-wal";
+/// See [`DATABASE_NAME`].
+pub const DATABASE_DIR: &str = "db";
 
 /// An address that nothing listens on, below the ports that the system gives to callers: the service
 /// comes back to it after every kill.
@@ -79,7 +83,13 @@ pub fn write(
     let merchants = malls.iter().map(|mall| Value::Table(merchant(known, mall, hooks))).collect();
     let all = table([
         ("server", Value::Table(server)),
-        ("store", Value::Table(table([("url", text(&format!("sqlite:{}", path(DATABASE))))]))),
+        (
+            "store",
+            Value::Table(table([(
+                "url",
+                text(&format!("sqlite:{}", path(&format!("{DATABASE_DIR}/{DATABASE_NAME}")))),
+            )])),
+        ),
         ("gateways", Value::Table(gateways)),
         ("merchant", Value::Array(merchants)),
     ]);

@@ -2,6 +2,7 @@
 //! that can be killed or as tasks that share the emulator's clock. Never a shortcut: they talk over HTTP.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,8 +44,6 @@ pub struct World {
     pub malls: Vec<Mall>,
     /// Where the service listens, whenever it does.
     pub service: SocketAddr,
-    /// Where this process finds the database, if the service has it in a place of its own.
-    elsewhere: Option<PathBuf>,
     control: Router,
     caller: Transport,
     running: Running,
@@ -111,19 +110,7 @@ impl World {
         ];
         let caller = Transport::anywhere(CALLS)?;
         let control = control_router;
-        Ok(Self {
-            data,
-            clock,
-            known,
-            malls,
-            service,
-            elsewhere: None,
-            control,
-            caller,
-            running: Running::No,
-            stop,
-            tasks,
-        })
+        Ok(Self { data, clock, known, malls, service, control, caller, running: Running::No, stop, tasks })
     }
 
     /// The first mall.
@@ -136,12 +123,12 @@ impl World {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.elsewhere.clone().unwrap_or_else(|| self.data.join(settings::DATABASE))
+        self.database_dir().join(settings::DATABASE_NAME)
     }
 
     /// The directory that holds nothing but the database.
     pub fn database_dir(&self) -> PathBuf {
-        self.data.join(settings::DATABASE).parent().map_or_else(|| self.data.clone(), Path::to_owned)
+        self.data.join(settings::DATABASE_DIR)
     }
 
     /// The configuration as an operator would have written it.
@@ -174,10 +161,28 @@ impl World {
         let mut child = Child::start_on_small_disk(&self.data, &dir, mib)?;
         child.until_ready(self.service).await?;
         let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), dir.display()));
-        self.elsewhere = Some(seen.join(settings::DATABASE.rsplit('/').next().unwrap_or_default()));
         self.running = Running::Child(child);
-        ensure!(self.database().exists(), "the child's mounts cannot be looked into");
+        ensure!(seen.join(settings::DATABASE_NAME).exists(), "the child's mounts cannot be looked into");
         Ok(seen)
+    }
+
+    /// Ends the service, and takes its database from the disk that goes with it: SQLite would not find it
+    /// there.
+    ///
+    /// # Errors
+    /// The service did not end well, or there is nothing to be taken.
+    pub async fn rescue(&mut self, disk: &Path) -> anyhow::Result<()> {
+        // As long as it is open the disk is there.
+        let open = std::fs::File::open(disk)?;
+        self.stop_service().await?;
+        // The newest pages stand in the log beside it.
+        for name in [settings::DATABASE_NAME, settings::DATABASE_LOG] {
+            let from = PathBuf::from(format!("/proc/self/fd/{}/{name}", open.as_raw_fd()));
+            if from.exists() {
+                std::fs::copy(from, self.database_dir().join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// The child.

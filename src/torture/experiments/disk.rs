@@ -10,7 +10,7 @@ use http::Method;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::oracle::Ledger;
+use super::super::oracle::{Evidence, Ledger};
 use super::super::table::{Row, span};
 use super::super::world::World;
 use super::super::{Plan, bare, child, evidence, oracle};
@@ -46,8 +46,9 @@ pub async fn full(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let unanswered = ORDERS - accepted(&evidence::ledger(&world).await?);
     std::fs::remove_file(&fill)?;
     let healed = heal(&world).await?;
-    evidence::drain(&mut world).await?;
-    let all = evidence::gather(&world, Vec::new()).await?;
+    let mut all = until_told(&mut world).await?;
+    world.rescue(&disk).await?;
+    all.inbox = evidence::inbox(&world)?;
     let seen = format!(
         "{unanswered} of {ORDERS} notices and {refused} of {ORDERS} orders refused ({filled} B filled)"
     );
@@ -93,6 +94,21 @@ pub async fn locked(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     ];
     world.end().await?;
     Ok(rows)
+}
+
+/// Waits until every notice was taken and every event told, by what can be asked over HTTP.
+async fn until_told(world: &mut World) -> anyhow::Result<Evidence> {
+    let watch = Stopwatch::start();
+    loop {
+        let all = evidence::told(world).await?;
+        let events = all.events.len();
+        if accepted(&all.ledger) == ORDERS && events >= ORDERS && all.told.len() == events {
+            return Ok(all);
+        }
+        anyhow::ensure!(watch.elapsed() < Duration::from_mins(1), "not all is told after a minute");
+        world.advance(60_000).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Codes that are paid once the trouble is there.
