@@ -86,6 +86,7 @@ impl Checkout {
             return Ok(true);
         }
         let channel = attempt.scene.channel();
+        let absent = standing == Some(Trade::Absent);
         let gone = match standing {
             // Alipay knows no trade before the scan: there is nothing to close (`Attempt::looks`). At
             // WeChat a creation may still be on its way.
@@ -111,8 +112,11 @@ impl Checkout {
             // Applied by the query itself.
             Some(Trade::Closed) | None => false,
         };
-        let order = self.reread(id).await?;
-        let open = order.attempt(trade).is_some_and(Attempt::is_open);
+        let now = self.reread(id).await?;
+        let open = now.attempt(trade).is_some_and(Attempt::is_open);
+        // The creation was answered while the gateway said that there is no such trade: it said so before.
+        let placed = absent && now.attempt(trade).is_some_and(|now| now.state != attempt.state);
+        let gone = gone && !placed;
         if open && gone {
             self.apply(id, Event::AttemptClosed { trade: trade.clone() }).await?;
         }
