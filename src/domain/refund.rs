@@ -132,7 +132,11 @@ pub const REFUNDS_MAX: usize = 50;
 /// The mall, or a policy, wants money given back.
 pub(super) fn asked(order: &Order, wanted: RefundWanted, now: UnixMillis) -> Result<Step, Refused> {
     if let Some(known) = order.refund(&wanted.number) {
-        let same_money = wanted.transaction_id.as_ref().is_none_or(|id| *id == known.transaction_id);
+        let same_money = match &wanted.transaction_id {
+            Some(id) => *id == known.transaction_id,
+            // Not just any money: a policy's refund of a second payment is none of what paid the order.
+            None => order.payment().is_some_and(|payment| known.is_of(payment)),
+        };
         let same = same_money
             && known.amount == wanted.amount
             && (wanted.reason.is_none() || wanted.reason == known.reason);

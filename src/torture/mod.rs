@@ -42,10 +42,10 @@ pub struct TortureArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<Experiment>,
     /// How often the service is killed [default: 30; with --long 1000].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     kills: Option<u32>,
     /// How many seeds are simulated [default: 5000; with --long 1000000].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// As before a release: for an hour or more.
     #[arg(long)]

@@ -159,6 +159,9 @@ impl Finding {
     /// A row of the report.
     pub fn row(&self, experiment: &str) -> Row {
         let what = format!("{experiment}: {} {}", self.name, self.what);
+        if self.looked == 0 && self.broken.is_empty() {
+            return Row::told(what, "nothing to look at in this experiment");
+        }
         let mut row = Row::none(what, "0 broken", &self.broken);
         row.seen = format!("{} ({} looked at)", row.seen, thousands(self.looked));
         row

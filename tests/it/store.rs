@@ -170,7 +170,7 @@ async fn sixty_four_parallel_notices_settle_once() {
     // The same file after a restart, while a second process is refused.
     assert!(matches!(SqliteStore::open(&path, "x"), Err(StoreError::Unavailable(_))));
     drop(Arc::into_inner(store).unwrap());
-    let store = SqliteStore::open(&path, "another instance name").unwrap();
+    let store = SqliteStore::open(&path, "another start").unwrap();
     assert_eq!(store.find(Find::Id(order.id)).await.unwrap().unwrap(), paid);
     let again = store.events(merchant, 0, 100).await.unwrap();
     assert_eq!(again[0].event_id, events[0].event_id);
@@ -359,4 +359,58 @@ async fn a_code_that_cannot_be_closed_is_looked_at_twice_more() {
     // A code nobody scanned ends by itself only; and our clock may be an hour ahead.
     let first = NOW.plus(50_000 + 360_000);
     assert_eq!(look(&ali), Some([first, first.plus(4_500_000)]));
+}
+
+/// A mall that has seen an id does not look at it again, so ids must not come twice with other content.
+#[tokio::test]
+async fn a_database_put_back_from_a_copy_makes_new_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("shouyin.db"), folder.path().join("copy.db"));
+    let store = SqliteStore::open(&path, "one").unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    drop(store);
+    std::fs::copy(&path, &copy).unwrap();
+    let mut ids = Vec::new();
+    for (path, start) in [(&path, "two"), (&copy, "three")] {
+        let store = SqliteStore::open(path, start).unwrap();
+        store.apply(order.id, money(&wx, "T1", 100), policies(), NOW).await.unwrap();
+        let events = store.events(MerchantId::new("mall").unwrap(), 0, 10).await.unwrap();
+        ids.extend(events.into_iter().map(|event| event.event_id));
+    }
+    assert_eq!(ids, ["evt_two_1", "evt_three_1"]);
+}
+
+/// A refund that failed may be mended by a person at the gateway, whose notice then says so.
+#[tokio::test]
+async fn a_notice_about_a_failed_refund_makes_it_asked_about_again() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, wx) = pushed(&store, "123456", Scene::Native).await;
+    let asked = Event::RefundAsked(RefundWanted {
+        number: RefundNumber::new("A").unwrap(),
+        amount: Fen::new(60).unwrap(),
+        reason: None,
+        transaction_id: None,
+    });
+    let number = OutRefundNo::new("123456_r1").unwrap();
+    let failed = Event::RefundTold {
+        out_refund_no: number.clone(),
+        standing: RefundStanding::Failed { code: "CHANGE".to_owned() },
+    };
+    for event in [money(&wx, "T1", 100), asked, failed] {
+        store.apply(order.id, event, policies(), NOW).await.unwrap();
+    }
+    let refunds = async || {
+        let places = shouyin::server::store::Places { others: 100, ..Default::default() };
+        let due = store.claim_tasks(NOW, 1, places).await.unwrap();
+        let mine: Vec<_> = due.into_iter().filter(|task| task.kind == TaskKind::Refund).collect();
+        let count = mine.len();
+        for task in mine {
+            store.finish_task(task, TaskOutcome::Done(None), NOW).await.unwrap();
+        }
+        count
+    };
+    assert_eq!(refunds().await, 1, "the one that ended in the failure");
+    let moved = Settle { change: Change::RefundMoved(number), ..told(&wx, "T1") };
+    assert!(store.settle(moved, policies(), NOW).await.unwrap().is_some());
+    assert_eq!(refunds().await, 1, "asked about again");
 }

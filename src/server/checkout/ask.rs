@@ -153,6 +153,15 @@ impl Checkout {
     ) -> Result<Reply, CallError> {
         let member = self.member(&order.key.merchant).map_err(CallError::Other)?;
         let half = member.gateway(channel).ok_or(CallError::Other(CheckoutError::NotConfigured(channel)))?;
+        let trade = TradeId { channel, out_trade_no: call.out_trade_no().clone() };
+        let placed = order.attempt(&trade).map(|attempt| attempt.account.as_str());
+        if placed != Some(half.account()) {
+            // Another account may know the same number: its money would be taken for this order's, and its
+            // "no such trade" for the truth.
+            let reason = format!("{trade} was placed under another account than the one configured now");
+            tracing::error!(order = %order.key, %reason, "a gateway is not asked");
+            return Err(CallError::Other(CheckoutError::GatewayUnavailable { channel, reason }));
+        }
         let nonce = random::base62(32)
             .map_err(|error| CallError::Other(CheckoutError::Internal(error.to_string())))?;
         // Stamps inside signatures are real, also in a demo whose business time was moved ahead.

@@ -43,7 +43,14 @@ impl Checkout {
         let order = self.find(Find::Id(id)).await?.ok_or(CheckoutError::NotFound)?;
         let refund = order.refund_by_no(number).ok_or(CheckoutError::NotFound)?;
         let standing = match refund.state {
-            RefundState::Failed { .. } | RefundState::Succeeded { .. } => return Ok(true),
+            RefundState::Succeeded { .. } => return Ok(true),
+            // A person may have mended it at the gateway: asked about, never made again.
+            RefundState::Failed { .. } => match self.query_refund(&order, refund).await? {
+                done @ RefundStanding::Succeeded { .. } => done,
+                RefundStanding::Absent | RefundStanding::Processing | RefundStanding::Failed { .. } => {
+                    return Ok(true);
+                }
+            },
             RefundState::Asked => self.make_refund(&order, refund).await?,
             RefundState::Processing => match self.query_refund(&order, refund).await? {
                 // The gateway forgot it, or had never done it: asked again, it is done once.

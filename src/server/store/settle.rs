@@ -3,10 +3,11 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows::{load_order_by_id, save_step};
-use super::{Applied, Change, InboxRow, Policies, Settle, StoreError, Verdict};
+use super::rows::{insert_task, load_order_by_id, save_step};
+use super::{Applied, Change, InboxRow, Policies, Settle, StoreError, TaskKind, Verdict};
 use crate::domain::id::{Channel, MerchantId, OutRefundNo, OutTradeNo, TradeId, UnixMillis};
 use crate::domain::order::{Event, Order, OrderId, Payment, Refused, advance};
+use crate::domain::refund::{Refund, RefundState};
 use crate::runtime::crash::{self, Point};
 
 /// Gives an event to an order.
@@ -55,14 +56,20 @@ pub fn settle(
     let applied = match change {
         Change::Event(event) => apply(connection, id, event, policies, instance, now)?,
         Change::RefundMoved(number) => {
-            // A settled refund has no open task, and nothing more to be asked about.
+            let order = load_order_by_id(connection, id)?;
+            // What failed may have been mended by a person at the gateway; what succeeded is over.
+            let failed = |refund: &Refund| matches!(refund.state, RefundState::Failed { .. });
+            if order.refund_by_no(&number).is_some_and(failed) {
+                let merchant = &order.key.merchant;
+                insert_task(connection, TaskKind::Refund, merchant, id.0, number.as_str(), now)?;
+            }
             connection
                 .prepare_cached(
                     "UPDATE tasks SET due_at = min(due_at, ?1) WHERE order_id = ?2 AND kind = 'refund' \
                      AND subject = ?3 AND done_at IS NULL",
                 )?
                 .execute(params![now.0, id.0, number.as_str()])?;
-            Applied { order: load_order_by_id(connection, id)?, outcome: Ok(()) }
+            Applied { order, outcome: Ok(()) }
         }
         Change::Nothing => Applied { order: load_order_by_id(connection, id)?, outcome: Ok(()) },
     };
@@ -145,12 +152,13 @@ pub fn insert_notice(connection: &Connection, notice: &InboxRow, now: UnixMillis
     }
 }
 
-/// Strangers may fill the table only so far: theirs that are older than the last so many notices go.
+/// Strangers may fill the table only so far: theirs that are older than the last so many notices go, a few
+/// with each that comes, for the money waits meanwhile.
 fn make_room(connection: &Connection) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "DELETE FROM inbox INDEXED BY untrusted_notices \
-             WHERE verdict IN ('untrusted', 'foreign') AND id <= ?1",
+            "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox INDEXED BY untrusted_notices \
+             WHERE verdict IN ('untrusted', 'foreign') AND id <= ?1 LIMIT 64)",
         )?
         .execute([connection.last_insert_rowid() - UNTRUSTED_KEPT])?;
     Ok(())

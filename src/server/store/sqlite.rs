@@ -52,7 +52,8 @@ struct Readers {
 
 impl SqliteStore {
     /// Opens (and creates and migrates) the database file. `instance` becomes part of every webhook id
-    /// if the database is new, so it must be random.
+    /// made until it is closed, so it must be random, and another at each start: a database put back from a
+    /// copy counts anew from there, and a mall that has seen an id does not look at it again.
     ///
     /// # Errors
     /// [`StoreError::Unusable`]: no folder, no right, no database, or another version's;
@@ -111,12 +112,6 @@ impl SqliteStore {
         }
         configure(&connection)?;
         embedded::migrations::runner().run(&mut connection)?;
-        connection.execute(
-            "INSERT INTO meta (key, value) VALUES ('instance', ?1) ON CONFLICT DO NOTHING",
-            [instance],
-        )?;
-        let instance: String =
-            connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
         let writer = if readers.is_some() { Writer::start(connection)? } else { Writer::inline(connection) };
         Ok(Self { writer, readers, instance: instance.into(), _lock: lock })
     }

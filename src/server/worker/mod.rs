@@ -27,6 +27,8 @@ const LEASE_MS: i64 = 60_000;
 const TICK: Duration = Duration::from_millis(500);
 /// How long tasks under way may take when the service stops.
 const DRAIN: Duration = Duration::from_secs(8);
+/// A task that did not work so often needs a person: refunds and closes come to that within hours.
+const STUCK_TRIES: u32 = 6;
 /// How often an outcome is saved until that works, and how long after each other: within the lease.
 const SAVES: u32 = 30;
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
@@ -128,13 +130,22 @@ async fn attempt(checkout: &Checkout, task: &Task) -> TaskOutcome {
         Ok(permit) => permit,
         Err(later) => return TaskOutcome::Postponed(later),
     };
-    match task.kind {
+    let outcome = match task.kind {
         TaskKind::Webhook => webhook::send(checkout, task).await,
         TaskKind::Query => query(checkout, task).await,
         TaskKind::Close => close(checkout, task).await,
         TaskKind::Expire => expire(checkout, task).await,
         TaskKind::Refund => refund(checkout, task).await,
+    };
+    if let TaskOutcome::Again(_, Some(why)) = &outcome {
+        let (kind, order, tries) = (task.kind, task.order.0, task.tries);
+        if tries < STUCK_TRIES {
+            tracing::warn!(%kind, order, subject = %task.subject, tries, %why, "a task did not work");
+        } else {
+            tracing::error!(%kind, order, subject = %task.subject, tries, %why, "a task does not work");
+        }
     }
+    outcome
 }
 
 /// The right to call the task's gateway now, or when to come again. Who calls none needs no right, nor does
