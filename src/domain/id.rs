@@ -99,6 +99,12 @@ text_newtype!(
     TransactionId, "1 to 64 visible ASCII characters",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 );
+text_newtype!(
+    /// Whom an attempt is for, where a gateway takes the payment from nobody else: the `openid` at WeChat's
+    /// JSAPI, the browser's address at its MWEB (gateways.md 1.2). Personal data: never logged.
+    Payer, "1 to 128 visible ASCII characters",
+    |text| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+);
 
 /// Closed vocabularies: one name each, used in JSON, in URLs and in the database.
 macro_rules! word_enum {
@@ -178,10 +184,18 @@ word_enum!(
     Scene {
         /// WeChat NATIVE: a QR code that WeChat scans.
         Native = "NATIVE",
+        /// WeChat JSAPI: a page inside WeChat calls its wallet, for one `openid`.
+        Jsapi = "JSAPI",
+        /// WeChat MWEB: a link in a phone's browser opens WeChat.
+        Mweb = "MWEB",
         /// Alipay precreate: a QR code that Alipay scans.
         QrCode = "QRCODE",
         /// Alipay app.pay: a signed string that the mall's app hands to Alipay's SDK.
         App = "APP",
+        /// Alipay wap.pay: a link in a phone's browser, or inside Alipay.
+        Wap = "WAP",
+        /// Alipay page.pay: a link in a computer's browser.
+        Page = "PAGE",
     }
 );
 
@@ -189,8 +203,8 @@ impl Scene {
     /// The gateway this scene belongs to.
     pub const fn channel(self) -> Channel {
         match self {
-            Self::Native => Channel::Wx,
-            Self::QrCode | Self::App => Channel::Ali,
+            Self::Native | Self::Jsapi | Self::Mweb => Channel::Wx,
+            Self::QrCode | Self::App | Self::Wap | Self::Page => Channel::Ali,
         }
     }
 }

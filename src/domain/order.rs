@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{
-    Channel, OrderKey, OutRefundNo, OutTradeNo, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum,
+    Channel, OrderKey, OutRefundNo, OutTradeNo, Payer, Scene, Title, TradeId, TransactionId, UnixMillis,
+    word_enum,
 };
 use super::money::Fen;
 use super::refund::{self, DuplicatePayment, LatePayment, Policy, Refund, RefundStanding, RefundWanted};
@@ -97,6 +98,8 @@ pub struct Attempt {
     pub out_trade_no: OutTradeNo,
     /// How the shopper meets the gateway.
     pub scene: Scene,
+    /// Whom it is for; `None`: whoever has its code.
+    pub payer: Option<Payer>,
     /// The gateway account (`app_id:mch_id` or `app_id:seller_id`) it was placed under.
     pub account: String,
     /// The exact request, as the gateway layer wrote it; sent again unchanged when the outcome is unknown.
@@ -336,12 +339,19 @@ impl Order {
         self.attempts.iter().find(|attempt| attempt.is(trade))
     }
 
-    /// The attempt that a push for `scene` uses again: not refused, closed or paid, and not about to run
-    /// out, unless the order ends with it, so that a new one would live no longer. One whose placing is
-    /// still unknown is placed again with the same request, while the gateway takes that.
-    pub fn live_attempt(&self, scene: Scene, account: &str, now: UnixMillis) -> Option<&Attempt> {
+    /// The attempt that a push for `scene` and `payer` uses again: not refused, closed or paid, and not
+    /// about to run out, unless the order ends with it, so that a new one would live no longer. One whose
+    /// placing is still unknown is placed again with the same request, while the gateway takes that.
+    pub fn live_attempt(
+        &self,
+        scene: Scene,
+        payer: Option<&Payer>,
+        account: &str,
+        now: UnixMillis,
+    ) -> Option<&Attempt> {
         self.attempts.iter().rev().find(|attempt| {
             attempt.scene == scene
+                && attempt.payer.as_ref() == payer
                 && attempt.account == account
                 && attempt.is_open()
                 && (attempt.state != AttemptState::Opening

@@ -19,6 +19,7 @@ fn attempt(name: &str) -> Attempt {
     Attempt {
         out_trade_no: OutTradeNo::new(name.trim_start_matches(char::is_alphabetic)).unwrap(),
         scene,
+        payer: None,
         account: "app:mch".to_owned(),
         request: "{}".to_owned(),
         opened_at: CREATED,

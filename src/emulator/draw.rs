@@ -1,23 +1,29 @@
 //! Numbers and codes in the gateways' shapes, drawn at random.
 //! Never decides anything: `trades` and `refunds` say when a number is wanted.
 
-use crate::domain::id::{Channel, TransactionId, UnixMillis};
+use crate::domain::id::{Channel, Scene, TransactionId, UnixMillis};
 use crate::domain::order::Code;
 use crate::domain::time;
 use crate::runtime::random::{self, NoRandomness};
 
-/// Shapes of gateways.md 1.2 and 4.6.
-pub(super) fn draw_code(channel: Channel, now: UnixMillis) -> Result<Code, NoRandomness> {
-    Ok(match channel {
-        Channel::Wx => Code {
-            content: format!("weixin://wxpay/bizpayurl?pr={}", random::base62(7)?),
-            prepay_id: Some(format!("wx{}{}0000", time::compact(now), hex::encode(random::bytes::<8>()?))),
-        },
-        Channel::Ali => Code {
-            content: format!("https://qr.alipay.com/bax{}", random::base62(21)?.to_ascii_lowercase()),
-            prepay_id: None,
-        },
-    })
+/// Shapes of gateways.md 1.2 and 4.6. `base_url` is the emulator's own: where WeChat's page for phones is.
+pub(super) fn draw_code(scene: Scene, base_url: &str, now: UnixMillis) -> Result<Code, NoRandomness> {
+    if scene.channel() == Channel::Ali {
+        let content = format!("https://qr.alipay.com/bax{}", random::base62(21)?.to_ascii_lowercase());
+        return Ok(Code { content, prepay_id: None });
+    }
+    let prepay_id = format!("wx{}{}0000", time::compact(now), hex::encode(random::bytes::<8>()?));
+    let content = match scene {
+        Scene::Jsapi => prepay_id.clone(),
+        Scene::Mweb => {
+            let package = random::base62(10)?;
+            format!("{base_url}/cgi-bin/mmpayweb-bin/checkmweb?prepay_id={prepay_id}&package={package}")
+        }
+        Scene::Native | Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
+            format!("weixin://wxpay/bizpayurl?pr={}", random::base62(7)?)
+        }
+    };
+    Ok(Code { content, prepay_id: Some(prepay_id) })
 }
 
 /// 28 digits at either gateway, led by the day.

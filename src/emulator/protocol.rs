@@ -164,7 +164,7 @@ impl Emulator {
         let now = self.inner.clock.now();
         let decided = {
             let mut book = self.book();
-            let decision = book.decide(channel, received, now);
+            let decision = book.decide(channel, received, &self.inner.credentials.emulator_url, now);
             match decision.map(|decision| if closing { refunds::closing(decision) } else { decision }) {
                 Ok(Decision::Yes(answer, record)) => {
                     if let Some(record) = record {

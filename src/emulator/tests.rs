@@ -20,7 +20,7 @@ use crate::domain::money::Fen;
 use crate::gateway::alipay::{self, Alipay};
 use crate::gateway::keys::{PublicKey, Secret};
 use crate::gateway::wechat_v2::{self, SignType, WechatV2};
-use crate::gateway::{Ack, Call, Fault, Merchant, Outgoing, Reply, Retry, Stamp, Terms, Told, Trade};
+use crate::gateway::{Ack, Call, Fault, Merchant, Outgoing, Reply, Retry, Stamp, Terms, Told, Trade, Visit};
 use crate::runtime::random;
 
 /// An emulator and the two halves of its merchant.
@@ -73,6 +73,7 @@ impl World {
             notify_url: self.notify_url.clone(),
             time_expire: self.emulator.inner.clock.now().plus(7_200_000),
             client_ip: "127.0.0.1".to_owned(),
+            visit: Visit::default(),
         }
     }
 

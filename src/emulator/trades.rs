@@ -268,7 +268,7 @@ impl Book {
         }
     }
 
-    /// What a merchant's trusted call does and what it is answered.
+    /// What a merchant's trusted call does and what it is answered. `base_url` is the emulator's own.
     ///
     /// # Errors
     /// [`NoRandomness`]: nothing was decided.
@@ -276,6 +276,7 @@ impl Book {
         &self,
         channel: Channel,
         received: &Received,
+        base_url: &str,
         now: UnixMillis,
     ) -> Result<Decision, NoRandomness> {
         let key = Key { channel, out_trade_no: received.call.out_trade_no().clone() };
@@ -283,7 +284,7 @@ impl Book {
         let visible = known.filter(|trade| trade.exists());
         Ok(match (&received.call, known, visible) {
             (Call::Create { terms, .. }, None, _) => {
-                let code = draw_code(channel, now)?;
+                let code = draw_code(terms.scene, base_url, now)?;
                 let issued = vec![Issued { code: code.clone(), at: now }];
                 let trade = Box::new(new_trade(key, received, terms, now, issued));
                 Decision::Yes(Box::new(Answer::Created(code)), Some(Record::Created { trade }))
@@ -295,7 +296,7 @@ impl Book {
                     Decision::No(Objection::OtherTerms)
                 }
                 TradeState::NotPay => {
-                    let code = Issued { code: draw_code(channel, now)?, at: now };
+                    let code = Issued { code: draw_code(trade.terms.scene, base_url, now)?, at: now };
                     Decision::Yes(
                         Box::new(Answer::Created(code.code.clone())),
                         Some(Record::Coded { key, code }),

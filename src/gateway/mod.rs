@@ -14,7 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
+use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Payer, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
 use crate::domain::refund::RefundStanding;
@@ -81,7 +81,7 @@ impl Call {
 /// The terms of an attempt, as the gateway will see them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// NATIVE, QRCODE or APP.
+    /// How the shopper meets the gateway.
     pub scene: Scene,
     /// Already cleaned for this gateway (`clean_title` of its module).
     pub title: String,
@@ -93,6 +93,40 @@ pub struct Terms {
     pub time_expire: UnixMillis,
     /// The payer's address, or ours for QR codes.
     pub client_ip: String,
+    /// Where the shopper pays in the very browser that shows the page.
+    #[serde(default, skip_serializing_if = "Visit::is_none")]
+    pub visit: Visit,
+}
+
+/// What a gateway wants to know of the browser that pays; nothing for a code that any phone scans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Visit {
+    /// WeChat's JSAPI: who pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openid: Option<Payer>,
+    /// Where the gateway sends the browser afterwards, whatever came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_url: Option<String>,
+    /// WeChat's MWEB: the shop's address and name, which are compared with what the merchant has registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shop: Option<Shop>,
+}
+
+/// A shop on the web.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shop {
+    /// Absolute.
+    pub url: String,
+    /// For people.
+    pub name: String,
+}
+
+impl Visit {
+    /// Nothing is known or needed.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A refund, as the gateway will see it.

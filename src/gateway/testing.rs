@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::keys::PrivateKey;
 use super::{
-    GatewayRefund, GatewayRefundState, RefundTerms, Stamp, Standing, Terms, Told, Trade, TradeState,
+    GatewayRefund, GatewayRefundState, RefundTerms, Stamp, Standing, Terms, Told, Trade, TradeState, Visit,
 };
 use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
@@ -83,6 +83,7 @@ pub(super) fn terms(scene: Scene) -> Terms {
         notify_url: "https://pay.example.com/rest/pub/pay_notify".to_owned(),
         time_expire: NOW.plus(600_000),
         client_ip: "203.0.113.7".to_owned(),
+        visit: Visit::default(),
     }
 }
 

@@ -48,6 +48,7 @@ fn new_order(number: &str) -> NewOrder {
 fn wanted(scene: Scene) -> NewAttempt {
     NewAttempt {
         scene,
+        payer: None,
         account: "app:mch".to_owned(),
         request: "{}".to_owned(),
         expires_at: NOW.plus(50_000),

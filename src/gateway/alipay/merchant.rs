@@ -17,7 +17,8 @@ use super::super::{
     Verified, answer, post,
 };
 use super::{
-    Empties, Params, canonical, clean_title, clip, first_chars, get, need, put, read_form, sign, write_form,
+    Empties, Params, canonical, clean_title, clip, first_chars, get, need, placing, put, read_form, sign,
+    write_form,
 };
 use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
@@ -55,7 +56,7 @@ impl Alipay {
     }
 
     /// Common parameters (gateways.md 4.1), `biz_content` and the signature over all of them.
-    fn signed(&self, method: &str, biz_content: &str, notify_url: Option<&str>, stamp: &Stamp) -> Params {
+    fn signed(&self, method: &str, biz_content: &str, urls: Urls<'_>, stamp: &Stamp) -> Params {
         let mut params = Params::new();
         put(&mut params, "app_id", &self.config.app_id);
         put(&mut params, "method", method);
@@ -65,19 +66,21 @@ impl Alipay {
         put(&mut params, "timestamp", &time::spaced(stamp.now));
         put(&mut params, "version", "1.0");
         put(&mut params, "biz_content", biz_content);
-        // A public parameter: inside biz_content it would be ignored without a word.
-        if let Some(url) = notify_url {
-            put(&mut params, "notify_url", url);
+        // Public parameters: inside biz_content they would be ignored without a word.
+        for (name, url) in [("notify_url", urls.notify), ("return_url", urls.back)] {
+            if let Some(url) = url {
+                put(&mut params, name, url);
+            }
         }
         let signature = sign(&self.config.app_key, &canonical(&params, &["sign"], Empties::Dropped));
         put(&mut params, "sign", &signature);
         params
     }
 
-    /// `biz_content` of both ways to place a trade (gateways.md 4.6, 4.7). The time is absolute: Alipay's
+    /// `biz_content` of every way to place a trade (gateways.md 4.6 to 4.8). The time is absolute: Alipay's
     /// relative one starts only at the scan.
     fn trade(&self, out_trade_no: &OutTradeNo, terms: &Terms, product_code: &str) -> String {
-        serde_json::json!({
+        let mut biz = serde_json::json!({
             "out_trade_no": out_trade_no.as_str(),
             "total_amount": terms.total.to_string(),
             "subject": terms.title,
@@ -85,8 +88,30 @@ impl Alipay {
             "product_code": product_code,
             "seller_id": self.config.seller_id,
             "time_expire": time::spaced(terms.time_expire),
+        });
+        if let (Scene::Wap, Some(back), Some(biz)) =
+            (terms.scene, &terms.visit.return_url, biz.as_object_mut())
+        {
+            biz.insert("quit_url".to_owned(), Value::from(back.as_str()));
+        }
+        biz.to_string()
+    }
+
+    /// Places a trade: QR codes are asked for; what an app or a browser hands over is signed here, and
+    /// nothing is sent (gateways.md 4.7, 4.8).
+    fn place(&self, out_trade_no: &OutTradeNo, terms: &Terms, stamp: &Stamp) -> Result<Placed, Fault> {
+        let foreign = || Fault::Malformed(format!("{} is not a scene of Alipay", terms.scene));
+        let (method, product_code) = placing(terms.scene).ok_or_else(foreign)?;
+        let biz = self.trade(out_trade_no, terms, product_code);
+        let urls = Urls { notify: Some(&terms.notify_url), back: terms.visit.return_url.as_deref() };
+        let params = self.signed(method, &biz, urls, stamp);
+        Ok(match terms.scene {
+            Scene::App => Placed::Here(write_form(&params)),
+            Scene::Wap | Scene::Page => {
+                Placed::Here(format!("{}?{}", self.config.gateway_url, write_form(&params)))
+            }
+            Scene::QrCode | Scene::Native | Scene::Jsapi | Scene::Mweb => Placed::ByCall(params),
         })
-        .to_string()
     }
 
     /// The signed node of an answer as Alipay wrote it, and whether the signature was there and right.
@@ -143,26 +168,17 @@ impl Merchant for Alipay {
     }
 
     fn encode_call(&self, call: &Call, stamp: &Stamp) -> Result<Outgoing, Fault> {
-        let (method, biz_content, notify_url) = match call {
-            Call::Create { out_trade_no, terms } => match terms.scene {
-                Scene::QrCode => {
-                    let biz = self.trade(out_trade_no, terms, "FACE_TO_FACE_PAYMENT");
-                    (PRECREATE, biz, Some(terms.notify_url.as_str()))
-                }
-                // Signed here, opened by the mall's app: nothing is sent (gateways.md 4.7).
-                Scene::App => {
-                    let biz = self.trade(out_trade_no, terms, "QUICK_MSECURITY_PAY");
-                    let params = self.signed(APP_PAY, &biz, Some(&terms.notify_url), stamp);
-                    let code = Code { content: write_form(&params), prepay_id: None };
-                    return Ok(Outgoing::Local(Reply::Created(code)));
-                }
-                Scene::Native => {
-                    return Err(Fault::Malformed("NATIVE is not a scene of Alipay".to_owned()));
+        let plain = |method, biz: String| self.signed(method, &biz, Urls::default(), stamp);
+        let mut params = match call {
+            Call::Create { out_trade_no, terms } => match self.place(out_trade_no, terms, stamp)? {
+                Placed::ByCall(params) => params,
+                Placed::Here(content) => {
+                    return Ok(Outgoing::Local(Reply::Created(Code { content, prepay_id: None })));
                 }
             },
-            Call::Query { out_trade_no } => (QUERY, number(out_trade_no), None),
-            Call::Close { out_trade_no } => (CLOSE, number(out_trade_no), None),
-            Call::Refund { out_trade_no, refund: terms } => (REFUND, refund(out_trade_no, terms), None),
+            Call::Query { out_trade_no } => plain(QUERY, number(out_trade_no)),
+            Call::Close { out_trade_no } => plain(CLOSE, number(out_trade_no)),
+            Call::Refund { out_trade_no, refund: terms } => plain(REFUND, refund(out_trade_no, terms)),
             Call::RefundQuery { out_trade_no, out_refund_no } => {
                 let biz = serde_json::json!({
                     "out_trade_no": out_trade_no.as_str(),
@@ -170,10 +186,9 @@ impl Merchant for Alipay {
                     // The time is told only when asked for.
                     "query_options": ["gmt_refund_pay"],
                 });
-                (REFUND_QUERY, biz.to_string(), None)
+                plain(REFUND_QUERY, biz.to_string())
             }
         };
-        let mut params = self.signed(method, &biz_content, notify_url, stamp);
         // The charset must stand in the query, for it decides how the body is read (gateways.md 4.1).
         let body = params.remove_entry("biz_content");
         let url = format!("{}?{}", self.config.gateway_url, write_form(&params));
@@ -186,8 +201,7 @@ impl Merchant for Alipay {
             return Err(Fault::Unknown(format!("HTTP {}", reply.status().as_u16())));
         }
         let method = match call {
-            Call::Create { terms, .. } if terms.scene == Scene::App => APP_PAY,
-            Call::Create { .. } => PRECREATE,
+            Call::Create { terms, .. } => placing(terms.scene).map_or(QUERY, |(method, _)| method),
             Call::Query { .. } => QUERY,
             Call::Close { .. } => CLOSE,
             Call::Refund { .. } => REFUND,
@@ -237,6 +251,21 @@ impl Merchant for Alipay {
 /// The answer to a notice: exactly these bytes (gateways.md 4.5); anything but `success` brings it again.
 pub fn encode_ack(ack: Ack) -> Response<Bytes> {
     answer("text/plain", if ack == Ack::Accepted { "success" } else { "failure" })
+}
+
+/// Where Alipay tells the result: to us, and by way of the shopper's browser.
+#[derive(Clone, Copy, Default)]
+struct Urls<'a> {
+    notify: Option<&'a str>,
+    back: Option<&'a str>,
+}
+
+/// A signed placing.
+enum Placed {
+    /// To be sent.
+    ByCall(Params),
+    /// What the shopper opens; nothing is sent.
+    Here(String),
 }
 
 /// The members of an answer, each value as the very text that was sent.
@@ -422,8 +451,6 @@ fn wrong(name: &str) -> Fault {
     Fault::Malformed(format!("{name} is not one"))
 }
 
-const PRECREATE: &str = "alipay.trade.precreate";
-const APP_PAY: &str = "alipay.trade.app.pay";
 const QUERY: &str = "alipay.trade.query";
 const CLOSE: &str = "alipay.trade.close";
 const REFUND: &str = "alipay.trade.refund";

@@ -44,11 +44,24 @@ pub fn clean_title(title: &str, fallback: &str) -> String {
     if cut.is_empty() { fallback.to_owned() } else { cut.to_owned() }
 }
 
+/// What places a trade of this scene, and under which product (gateways.md 4.4); `None`: a scene of WeChat.
+const fn placing(scene: Scene) -> Option<(&'static str, &'static str)> {
+    match scene {
+        Scene::QrCode => Some(("alipay.trade.precreate", "FACE_TO_FACE_PAYMENT")),
+        Scene::App => Some(("alipay.trade.app.pay", "QUICK_MSECURITY_PAY")),
+        Scene::Wap => Some(("alipay.trade.wap.pay", "QUICK_WAP_WAY")),
+        Scene::Page => Some(("alipay.trade.page.pay", "FAST_INSTANT_TRADE_PAY")),
+        Scene::Native | Scene::Jsapi | Scene::Mweb => None,
+    }
+}
+
 /// `wanted` in whole seconds; for the app's string at least 5 minutes away (gateways.md 4.7).
 pub fn round_expiry(scene: Scene, now: UnixMillis, wanted: UnixMillis) -> UnixMillis {
     match scene {
         Scene::App => whole_second(wanted.max(now.plus(300_000))),
-        Scene::Native | Scene::QrCode => whole_second(wanted),
+        Scene::Native | Scene::Jsapi | Scene::Mweb | Scene::QrCode | Scene::Wap | Scene::Page => {
+            whole_second(wanted)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::{Call, RefundTerms, Refusal, Terms, check_notify_url, untitled};
+use super::super::{Call, RefundTerms, Refusal, Terms, Visit, check_notify_url, untitled};
 use super::{Params, get};
 use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, UnixMillis};
 use crate::domain::money::Fen;
@@ -32,6 +32,8 @@ impl Biz<'_> {
                 return Ok(Call::RefundQuery { out_trade_no, out_refund_no });
             }
             "alipay.trade.precreate" => Scene::QrCode,
+            "alipay.trade.wap.pay" => Scene::Wap,
+            "alipay.trade.page.pay" => Scene::Page,
             _ => Scene::App,
         };
         let title = self.want("subject")?;
@@ -52,8 +54,21 @@ impl Biz<'_> {
         let total = self.amount("total_amount")?;
         let time_expire = self.expiry(scene)?;
         let (notify_url, client_ip) = (notify_url.to_owned(), String::new());
-        let terms = Terms { scene, title, total, notify_url, time_expire, client_ip };
+        let visit = Visit { return_url: self.back(scene)?, ..Visit::default() };
+        let terms = Terms { scene, title, total, notify_url, time_expire, client_ip, visit };
         Ok(Call::Create { out_trade_no, terms })
+    }
+
+    /// Where the browser goes afterwards (gateways.md 4.1, 4.8).
+    fn back(&self, scene: Scene) -> Result<Option<String>, Refusal> {
+        if !matches!(scene, Scene::Wap | Scene::Page) {
+            return Ok(None);
+        }
+        let url = get(self.params, "return_url");
+        if url.is_some_and(|url| url.len() > 256 || url::Url::parse(url).is_err()) {
+            return Err(invalid("return_url: an absolute URL of at most 256 bytes"));
+        }
+        Ok(url.map(str::to_owned))
     }
 
     /// A refund (gateways.md 4.10). Without a number of its own it is the whole trade's and has that one's.
@@ -127,7 +142,11 @@ impl Biz<'_> {
     fn check_product(&self, scene: Scene) -> Result<(), Refusal> {
         let allowed: &[&str] = match scene {
             Scene::App => &["QUICK_MSECURITY_PAY"],
-            Scene::Native | Scene::QrCode => &["FACE_TO_FACE_PAYMENT", "QR_CODE_OFFLINE"],
+            Scene::Wap => &["QUICK_WAP_WAY"],
+            Scene::Page => &["FAST_INSTANT_TRADE_PAY"],
+            Scene::Native | Scene::Jsapi | Scene::Mweb | Scene::QrCode => {
+                &["FACE_TO_FACE_PAYMENT", "QR_CODE_OFFLINE"]
+            }
         };
         match self.text("product_code") {
             Some(code) if !allowed.contains(&code.as_str()) => {
@@ -155,7 +174,7 @@ impl Biz<'_> {
         match self.text("timeout_express") {
             Some(text) => relative(&text, self.now)
                 .ok_or_else(|| invalid("timeout_express: 1m to 15d, whole numbers of m, h, d, or 1c")),
-            None if scene == Scene::App => Ok(self.now.plus(15 * DAY)),
+            None if scene != Scene::QrCode => Ok(self.now.plus(15 * DAY)),
             None => Ok(self.now.plus(3 * HOUR)),
         }
     }
@@ -250,9 +269,11 @@ pub(super) fn family(sub_code: &str) -> (&'static str, &'static str) {
 }
 
 /// What is served here.
-pub(super) const METHODS: [&str; 6] = [
+pub(super) const METHODS: [&str; 8] = [
     "alipay.trade.precreate",
     "alipay.trade.app.pay",
+    "alipay.trade.wap.pay",
+    "alipay.trade.page.pay",
     "alipay.trade.query",
     "alipay.trade.close",
     "alipay.trade.refund",

@@ -11,7 +11,7 @@ use super::super::testing::{
 };
 use super::super::{
     Ack, Answer, Call, Counterpart, Merchant, Notice, Objection, Outgoing, Paid, Received, Refunded, Reply,
-    Retry, Standing, Terms, Told, Trade, TradeState,
+    Retry, Standing, Terms, Told, Trade, TradeState, Visit,
 };
 use super::*;
 use crate::domain::id::TransactionId;
@@ -234,6 +234,31 @@ fn an_order_string_there_and_back() {
     let form = format!("{}&{}", request.uri().query().unwrap(), std::str::from_utf8(request.body()).unwrap());
     assert_eq!(code(&form, NOW), "isv.invalid-method");
     assert_eq!(code("", NOW), "isv.missing-app-id");
+}
+
+/// The link that a browser opens is a request to the gateway, signed whole (gateways.md 4.8).
+#[test]
+fn links_for_browsers_there_and_back() {
+    for (scene, method) in [(Scene::Wap, "alipay.trade.wap.pay"), (Scene::Page, "alipay.trade.page.pay")] {
+        let back = Some("https://pay.example.com/pay/x?asked=1&lang=en".to_owned());
+        let terms = Terms { visit: Visit { return_url: back, ..Visit::default() }, ..ali_terms(scene) };
+        let call = Call::Create { out_trade_no: number(), terms };
+        let Outgoing::Local(Reply::Created(code)) = merchant().encode_call(&call, &stamp()).unwrap() else {
+            panic!("nothing is sent");
+        };
+        let opened = |url: &str| Request::get(url).body(Bytes::new()).unwrap();
+        let received = gateway().decode_call(&opened(&code.content), NOW).unwrap();
+        assert_eq!((received.method.as_str(), &received.call), (method, &call));
+        let dearer = code.content.replace("11.10", "11.11");
+        let refused = gateway().decode_call(&opened(&dearer), NOW).unwrap_err();
+        assert_eq!(refused.code, "isv.invalid-signature");
+        let late = gateway().decode_call(&opened(&code.content), NOW.plus(600_000)).unwrap_err();
+        assert_eq!(late.code, "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR");
+    }
+    for scene in [Scene::Native, Scene::Jsapi, Scene::Mweb] {
+        let call = Call::Create { out_trade_no: number(), terms: ali_terms(scene) };
+        assert!(merchant().encode_call(&call, &stamp()).is_err(), "{scene} is a scene of WeChat");
+    }
 }
 
 #[test]

@@ -5,15 +5,16 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use serde_json::Value;
 
 use super::super::keys::Secret;
 use super::super::xml::XmlError;
 use super::super::{
     Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Objection, Received, RefundTerms, Refusal,
-    Stamp, Standing, Terms, TradeState, answer, check_notify_url, fen, notice, untitled, xml,
+    Shop, Stamp, Standing, Terms, TradeState, Visit, answer, check_notify_url, fen, notice, untitled, xml,
 };
 use super::{Fields, REFUND_DESC_MAX, SignType, canonical, get, put, seal, sealed, sign, verify, write};
-use crate::domain::id::{OutRefundNo, OutTradeNo, Scene, UnixMillis};
+use crate::domain::id::{OutRefundNo, OutTradeNo, Payer, Scene, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::time;
 
@@ -132,7 +133,7 @@ impl Counterpart for WechatV2Gateway {
         }
         let (fields, sign_type) = self.trusted(request.body())?;
         let mut echo = vec![("sign_type".to_owned(), sign_type.as_str().to_owned())];
-        for name in ["device_info", "attach"] {
+        for name in ["device_info", "attach", "trade_type"] {
             if let Some(value) = get(&fields, name) {
                 echo.push((name.to_owned(), value.to_owned()));
             }
@@ -180,9 +181,14 @@ impl Counterpart for WechatV2Gateway {
         match answered {
             Answer::Created(code) => {
                 copy_echo(&mut fields, echo, &["device_info"]);
-                put(&mut fields, "trade_type", "NATIVE");
+                let trade_type = echoed(echo, "trade_type").unwrap_or("NATIVE");
+                put(&mut fields, "trade_type", trade_type);
                 put(&mut fields, "prepay_id", code.prepay_id.as_deref().unwrap_or_default());
-                put(&mut fields, "code_url", &code.content);
+                match trade_type {
+                    "NATIVE" => put(&mut fields, "code_url", &code.content),
+                    "MWEB" => put(&mut fields, "mweb_url", &code.content),
+                    _ => {}
+                }
             }
             Answer::Trade(trade) => standing(&mut fields, trade),
             Answer::Refund(refund) => taken_on(&mut fields, refund),
@@ -251,7 +257,7 @@ impl Counterpart for WechatV2Gateway {
     }
 }
 
-/// `unifiedorder` (gateways.md 1.2), of which NATIVE is served.
+/// `unifiedorder` (gateways.md 1.2), of which NATIVE, JSAPI and MWEB are served.
 fn create(fields: &Fields, now: UnixMillis) -> Result<Call, Refusal> {
     let out_trade_no = number(fields)?;
     let title = want(fields, "body")?;
@@ -269,16 +275,27 @@ fn create(fields: &Fields, now: UnixMillis) -> Result<Call, Refusal> {
     if get(fields, "attach").is_some_and(|attach| attach.len() > 127) {
         return Err(param("attach", "at most 127 bytes"));
     }
-    match want(fields, "trade_type")? {
-        "NATIVE" => want(fields, "product_id").map(|_| ())?,
-        "JSAPI" | "APP" | "MWEB" => {
-            let why = "this merchant has NATIVE only".to_owned();
+    let mut visit = Visit::default();
+    let scene = match want(fields, "trade_type")? {
+        "NATIVE" => want(fields, "product_id").map(|_| Scene::Native)?,
+        "JSAPI" => {
+            let openid = Payer::new(want(fields, "openid")?);
+            visit.openid = Some(openid.map_err(|_| param("openid", "an openid of this app"))?);
+            Scene::Jsapi
+        }
+        "MWEB" => {
+            visit.shop = Some(shop(want(fields, "scene_info")?)?);
+            Scene::Mweb
+        }
+        "APP" => {
+            let why = "this merchant has NATIVE, JSAPI and MWEB only".to_owned();
             return Err(signed_no("NOAUTH", "商户无此接口权限", why));
         }
         _ => return Err(param("trade_type", "JSAPI, NATIVE, APP or MWEB")),
-    }
+    };
     let terms = Terms {
-        scene: Scene::Native,
+        scene,
+        visit,
         title: title.to_owned(),
         total,
         notify_url: notify_url.to_owned(),
@@ -286,6 +303,26 @@ fn create(fields: &Fields, now: UnixMillis) -> Result<Call, Refusal> {
         client_ip: client_ip.to_owned(),
     };
     Ok(Call::Create { out_trade_no, terms })
+}
+
+/// Whose page MWEB is opened from (gateways.md 1.2, `scene_info`).
+fn shop(scene_info: &str) -> Result<Shop, Refusal> {
+    let rule = || {
+        param(
+            "scene_info",
+            r#"{"h5_info":{"type":"Wap","wap_url":"https://…","wap_name":"…"}}, at most 256 bytes"#,
+        )
+    };
+    let info: Value = serde_json::from_str(scene_info).map_err(|_| rule())?;
+    let h5 = |name: &str| info.pointer(&format!("/h5_info/{name}")).and_then(Value::as_str);
+    match (h5("type"), h5("wap_url"), h5("wap_name")) {
+        (Some("Wap"), Some(url), Some(name))
+            if scene_info.len() <= 256 && url.contains("://") && !name.is_empty() =>
+        {
+            Ok(Shop { url: url.to_owned(), name: name.to_owned() })
+        }
+        _ => Err(rule()),
+    }
 }
 
 /// `refund` (gateways.md 1.5), by the merchant's number of the trade.
@@ -395,7 +432,7 @@ fn payment(fields: &mut Fields, trade: &Standing) {
     let total = trade.total.get().to_string();
     put(fields, "openid", trade.payer.as_deref().unwrap_or_default());
     put(fields, "is_subscribe", "N");
-    put(fields, "trade_type", "NATIVE");
+    put(fields, "trade_type", trade.scene.as_str());
     put(fields, "bank_type", "OTHERS");
     put(fields, "total_fee", &total);
     put(fields, "fee_type", "CNY");
@@ -497,8 +534,11 @@ fn copy_echo(fields: &mut Fields, echo: &[(String, String)], names: &[&str]) {
 }
 
 fn sign_type_of(echo: &[(String, String)]) -> SignType {
-    let named = echo.iter().find(|(name, _)| name == "sign_type");
-    named.and_then(|(_, word)| word.parse().ok()).unwrap_or(SignType::Md5)
+    echoed(echo, "sign_type").and_then(|word| word.parse().ok()).unwrap_or(SignType::Md5)
+}
+
+fn echoed<'a>(echo: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    echo.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 fn want<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, Refusal> {

@@ -68,20 +68,34 @@ impl WechatV2 {
         }
     }
 
-    /// The fields of `unifiedorder` for a QR code (gateways.md 1.2). All of them follow from the stored
-    /// terms, so that a repetition is identical and gives a fresh code of the same trade.
+    /// The fields of `unifiedorder` (gateways.md 1.2). All of them follow from the stored terms, so that a
+    /// repetition is identical and gives a fresh code of the same trade.
     fn unified_order(fields: &mut Fields, out_trade_no: &OutTradeNo, terms: &Terms) -> Result<(), Fault> {
-        if terms.scene != Scene::Native {
-            return Err(Fault::Malformed(format!("{} is not a scene of WeChat v2", terms.scene)));
+        let lacks = |what: &str| Fault::Malformed(format!("{} needs {what}", terms.scene));
+        match terms.scene {
+            // Required for NATIVE by the documents; any value of ours will do.
+            Scene::Native => put(fields, "product_id", out_trade_no.as_str()),
+            Scene::Jsapi => {
+                let openid = terms.visit.openid.as_ref().ok_or_else(|| lacks("an openid"))?;
+                put(fields, "openid", openid.as_str());
+            }
+            Scene::Mweb => {
+                let shop = terms.visit.shop.as_ref().ok_or_else(|| lacks("the shop's address"))?;
+                let info = serde_json::json!({
+                    "h5_info": { "type": "Wap", "wap_url": shop.url, "wap_name": clean(&shop.name, 64) },
+                });
+                put(fields, "scene_info", &info.to_string());
+            }
+            Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
+                return Err(Fault::Malformed(format!("{} is not a scene of WeChat v2", terms.scene)));
+            }
         }
         put(fields, "body", &terms.title);
         put(fields, "total_fee", &terms.total.get().to_string());
         put(fields, "spbill_create_ip", &terms.client_ip);
         put(fields, "time_expire", &time::compact(terms.time_expire));
         put(fields, "notify_url", &terms.notify_url);
-        put(fields, "trade_type", "NATIVE");
-        // Required for NATIVE by the documents; any value of ours will do.
-        put(fields, "product_id", out_trade_no.as_str());
+        put(fields, "trade_type", terms.scene.as_str());
         Ok(())
     }
 
@@ -175,11 +189,7 @@ impl Merchant for WechatV2 {
             other => return Err(Fault::Malformed(format!("result_code {}", clip(other)))),
         }
         match call {
-            Call::Create { .. } => {
-                let content = need(&fields, "code_url")?.to_owned();
-                let prepay_id = Some(need(&fields, "prepay_id")?.to_owned());
-                Ok(Reply::Created(Code { content, prepay_id }))
-            }
+            Call::Create { terms, .. } => created(&fields, terms).map(Reply::Created),
             Call::Query { out_trade_no } => {
                 about(&fields, "out_trade_no", out_trade_no.as_str())?;
                 trade(&fields).map(Reply::Trade)
@@ -215,6 +225,27 @@ impl Merchant for WechatV2 {
         let out_trade_no = paid.out_trade_no.clone();
         Ok(Verified(Notice { out_trade_no, delivery_id: None, told: Told::Trade(Trade::Paid(paid)) }))
     }
+}
+
+/// What the shopper is given: what to scan, what to call WeChat's wallet with, or where to go. WeChat sends
+/// the browser back only where the link to its page says so (gateways.md 1.2).
+fn created(fields: &Fields, terms: &Terms) -> Result<Code, Fault> {
+    let prepay_id = need(fields, "prepay_id")?.to_owned();
+    let content = match terms.scene {
+        Scene::Jsapi => prepay_id.clone(),
+        Scene::Mweb => {
+            let mut url = url::Url::parse(need(fields, "mweb_url")?)
+                .map_err(|_| Fault::Malformed("mweb_url is not one".to_owned()))?;
+            if let Some(back) = &terms.visit.return_url {
+                url.query_pairs_mut().append_pair("redirect_url", back);
+            }
+            url.into()
+        }
+        Scene::Native | Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
+            need(fields, "code_url")?.to_owned()
+        }
+    };
+    Ok(Code { content, prepay_id: Some(prepay_id) })
 }
 
 /// The transport level's word (gateways.md 1.1).

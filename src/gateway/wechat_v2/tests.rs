@@ -10,11 +10,11 @@ use super::super::testing::{
     vectors,
 };
 use super::super::{
-    Ack, Answer, Call, Counterpart, Fault, Merchant, Notice, Objection, Outgoing, Paid, Reply, Retry, Told,
-    Trade, TradeState,
+    Ack, Answer, Call, Counterpart, Fault, Merchant, Notice, Objection, Outgoing, Paid, Reply, Retry, Shop,
+    Terms, Told, Trade, TradeState, Visit,
 };
 use super::*;
-use crate::domain::id::{OutTradeNo, Scene, TransactionId};
+use crate::domain::id::{OutTradeNo, Payer, Scene, TransactionId};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
 
@@ -141,6 +141,36 @@ fn a_creation_there_and_back() {
         let other = if sign_type == SignType::Md5 { SignType::HmacSha256 } else { SignType::Md5 };
         let refused = merchant(other).decode_reply(&create(), &answer);
         assert!(matches!(refused, Err(Fault::BadSignature(_))), "{refused:?}");
+    }
+}
+
+/// What WeChat hands out for the other ways to pay, and what it wants to know for them (gateways.md 1.2).
+#[test]
+fn pages_of_wechat_and_of_phones_there_and_back() {
+    let openid = Some(Payer::new("oUpF8uMuAJO_M2pxb1Q9zNjWeS6o").unwrap());
+    let shop = Some(Shop { url: "https://pay.example.com".to_owned(), name: "茶店".to_owned() });
+    let back = "https://pay.example.com/pay/x?asked=1";
+    let mweb = "https://wx.tenpay.com/cgi-bin/mmpayweb-bin/checkmweb?prepay_id=wx1&package=1";
+    let went = format!("{mweb}&redirect_url=https%3A%2F%2Fpay.example.com%2Fpay%2Fx%3Fasked%3D1");
+    for (scene, visit, given, expected) in [
+        (Scene::Jsapi, Visit { openid, ..Visit::default() }, "wx1", "wx1"),
+        (Scene::Mweb, Visit { shop, ..Visit::default() }, mweb, went.as_str()),
+    ] {
+        let call = Call::Create { out_trade_no: number(), terms: Terms { visit, ..terms(scene) } };
+        let received = gateway().decode_call(&sent(SignType::Md5, &call), NOW).unwrap();
+        assert_eq!(received.call, call);
+        let given = Code { content: given.to_owned(), prepay_id: Some("wx1".to_owned()) };
+        let answer = gateway().encode_answer(&Answer::Created(given), &received.echo, &stamp());
+        let Call::Create { out_trade_no, mut terms } = call else { panic!() };
+        terms.visit.return_url = (scene == Scene::Mweb).then(|| back.to_owned());
+        let call = Call::Create { out_trade_no, terms };
+        let code = Code { content: expected.to_owned(), prepay_id: Some("wx1".to_owned()) };
+        assert_eq!(merchant(SignType::Md5).decode_reply(&call, &answer), Ok(Reply::Created(code)));
+    }
+    for scene in [Scene::Jsapi, Scene::Mweb] {
+        let bare = Call::Create { out_trade_no: number(), terms: terms(scene) };
+        let refused = merchant(SignType::Md5).encode_call(&bare, &stamp()).map(|_| ());
+        assert!(matches!(refused, Err(Fault::Malformed(_))), "{scene} without its payer or shop");
     }
 }
 
@@ -377,7 +407,7 @@ fn expiry_for_wechat() {
 
 #[test]
 fn a_scene_of_the_other_gateway_is_not_written() {
-    for scene in [Scene::QrCode, Scene::App] {
+    for scene in [Scene::QrCode, Scene::App, Scene::Wap, Scene::Page] {
         let call = Call::Create { out_trade_no: number(), terms: terms(scene) };
         let refused = merchant(SignType::Md5).encode_call(&call, &stamp()).map(|_| ());
         assert!(matches!(refused, Err(Fault::Malformed(_))));

@@ -67,7 +67,9 @@ pub async fn ali(State(checkout): State<Checkout>, request: Request) -> Result<R
     let content = pushed.code.content;
     let data = match pushed.attempt.scene {
         Scene::App => AliPushed::OrderString(content),
-        Scene::QrCode | Scene::Native => AliPushed::QrCode(content),
+        Scene::QrCode | Scene::Native | Scene::Jsapi | Scene::Mweb | Scene::Wap | Scene::Page => {
+            AliPushed::QrCode(content)
+        }
     };
     Ok(ok(StatusCode::OK, data))
 }

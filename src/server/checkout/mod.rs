@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::id::{Channel, MerchantId, OrderKey, Scene, TradeId, UnixMillis};
+use crate::domain::id::{Channel, MerchantId, OrderKey, Payer, Scene, TradeId, UnixMillis};
 use crate::domain::order::{Attempt, CloseCause, Code, Event, Order, OrderId, Refused, Terms};
 use crate::runtime::clock::Clock;
 use crate::server::capability::{Capabilities, Purpose, hash};
@@ -26,6 +26,7 @@ use crate::server::pace::Pace;
 use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError};
 
 pub use ask::event_of;
+pub use push::Placing;
 pub use watched::Question;
 
 /// Why the service did not do what was asked.
@@ -125,7 +126,7 @@ struct Inner {
     hub: Hub,
     pace: Pace,
     work: Notify,
-    pushes: Flights<(OrderId, Scene), Result<Pushed, CheckoutError>>,
+    pushes: Flights<(OrderId, Scene, Option<Payer>), Result<Pushed, CheckoutError>>,
     queries: Flights<(OrderId, TradeId), Result<Arc<Order>, CheckoutError>>,
     confirmed: Mutex<HashMap<OrderId, UnixMillis>>,
     mall_tokens: MallTokens,

@@ -1,13 +1,14 @@
 //! Push: the code of an order's live attempt, placing one if there is none. Never calls the gateway
 //! before the attempt and its exact request are committed; repeats that request when the outcome is unknown.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::ask::CallError;
 use super::{Checkout, CheckoutError, Pushed, refused_error};
-use crate::domain::id::{Channel, Scene, UnixMillis};
+use crate::domain::id::{Channel, Payer, Scene, UnixMillis};
 use crate::domain::order::{Attempt, Event, Order, State};
-use crate::gateway::{self, Call, Fault, Reply, Retry};
+use crate::gateway::{self, Call, Fault, Reply, Retry, Shop, Visit};
 use crate::runtime::crash::{self, Point};
 use crate::server::store::NewAttempt;
 
@@ -15,26 +16,69 @@ use crate::server::store::NewAttempt;
 const CODE_LIFE_MS: i64 = 2 * 3_600_000;
 /// Codes are no longer shown this long before they end.
 const CODE_MARGIN_MS: i64 = 5 * 60_000;
+/// How long the link of WeChat's MWEB works: 5 min (gateways.md 1.2).
+const LINK_LIFE_MS: i64 = 5 * 60_000;
+/// It is no longer shown this long before its end.
+const LINK_MARGIN_MS: i64 = 30_000;
 /// New numbers tried in one push when the gateway says that a number is used up.
 const NUMBERS_PER_PUSH: u32 = 3;
 
+/// How, and by whom, an attempt is to be paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placing {
+    /// How the shopper meets the gateway.
+    pub scene: Scene,
+    /// Whom the attempt is for: the `openid` at JSAPI, the browser's address at MWEB, else nobody.
+    pub payer: Option<Payer>,
+    /// The address of the browser that pays; `None`: any phone that scans.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// A code that whoever has it can pay.
+impl From<Scene> for Placing {
+    fn from(scene: Scene) -> Self {
+        Self { scene, payer: None, client_ip: None }
+    }
+}
+
+impl Placing {
+    /// WeChat's wallet, called by a page inside WeChat.
+    pub const fn in_wechat(openid: Payer, client_ip: IpAddr) -> Self {
+        Self { scene: Scene::Jsapi, payer: Some(openid), client_ip: Some(client_ip) }
+    }
+
+    /// A link in the shopper's own browser. WeChat's works at the address only that it was made for.
+    pub fn in_browser(scene: Scene, client_ip: IpAddr) -> Self {
+        let payer = (scene == Scene::Mweb).then(|| Payer::new(client_ip.to_string()).ok()).flatten();
+        Self { scene, payer, client_ip: Some(client_ip) }
+    }
+}
+
 impl Checkout {
-    /// The code of the scene's live attempt, placing one if there is none. Parallel pushes share one call.
+    /// The code of the live attempt, placing one if there is none. Parallel pushes share one call.
     ///
     /// # Errors
     /// [`CheckoutError`].
-    pub async fn push(&self, order: &Arc<Order>, scene: Scene) -> Result<Pushed, CheckoutError> {
-        if let Some(pushed) = self.live(order, scene)? {
+    pub async fn push(
+        &self,
+        order: &Arc<Order>,
+        placing: impl Into<Placing>,
+    ) -> Result<Pushed, CheckoutError> {
+        let placing = placing.into();
+        if let Some(pushed) = self.live(order, &placing)? {
             return Ok(pushed);
         }
         let lost = Err(CheckoutError::Internal("the push was lost".to_owned()));
         let (this, order) = (self.clone(), order.clone());
-        let id = order.id;
-        self.inner.pushes.join((id, scene), lost, async move { this.place(&order, scene).await }).await
+        let key = (order.id, placing.scene, placing.payer.clone());
+        self.inner.pushes.join(key, lost, async move { this.place(&order, &placing).await }).await
     }
 
-    /// The live attempt's code, if it is there already.
-    fn live(&self, order: &Arc<Order>, scene: Scene) -> Result<Option<Pushed>, CheckoutError> {
+    /// The live attempt's code, if it is there already; nobody is asked.
+    ///
+    /// # Errors
+    /// [`CheckoutError`]: the order takes no payment any more.
+    pub fn live(&self, order: &Arc<Order>, placing: &Placing) -> Result<Option<Pushed>, CheckoutError> {
         let now = self.now();
         match order.state {
             State::Pending => {}
@@ -44,17 +88,17 @@ impl Checkout {
         if order.terms.expires_at.is_some_and(|at| at <= now) {
             return Err(CheckoutError::AlreadyClosed);
         }
-        let channel = scene.channel();
+        let channel = placing.scene.channel();
         let member = self.member(&order.key.merchant)?;
         let half = member.gateway(channel).ok_or(CheckoutError::NotConfigured(channel))?;
-        let attempt = order.live_attempt(scene, half.account(), now);
+        let attempt = order.live_attempt(placing.scene, placing.payer.as_ref(), half.account(), now);
         Ok(attempt.and_then(|attempt| pushed(order, attempt)))
     }
 
-    async fn place(&self, order: &Arc<Order>, scene: Scene) -> Result<Pushed, CheckoutError> {
+    async fn place(&self, order: &Arc<Order>, placing: &Placing) -> Result<Pushed, CheckoutError> {
         let mut last = CheckoutError::Internal("no number was tried".to_owned());
         for _ in 0..NUMBERS_PER_PUSH {
-            match self.place_once(order, scene).await? {
+            match self.place_once(order, placing).await? {
                 Ok(pushed) => return Ok(pushed),
                 Err(used_up) => last = used_up,
             }
@@ -66,11 +110,11 @@ impl Checkout {
     async fn place_once(
         &self,
         order: &Arc<Order>,
-        scene: Scene,
+        placing: &Placing,
     ) -> Result<Result<Pushed, CheckoutError>, CheckoutError> {
-        let channel = scene.channel();
+        let channel = placing.scene.channel();
         let (id, now) = (order.id, self.now());
-        let wanted = self.attempt_for(order, scene, now)?;
+        let wanted = self.attempt_for(order, placing, now)?;
         let policies = self.merchants().policies();
         let opened =
             self.inner.store.open_attempt(id, wanted, policies, now).await?.map_err(refused_error)?;
@@ -124,11 +168,23 @@ impl Checkout {
     }
 
     /// The attempt a push wants, with the exact request that will be sent.
-    fn attempt_for(&self, order: &Order, scene: Scene, now: UnixMillis) -> Result<NewAttempt, CheckoutError> {
+    fn attempt_for(
+        &self,
+        order: &Order,
+        placing: &Placing,
+        now: UnixMillis,
+    ) -> Result<NewAttempt, CheckoutError> {
+        let scene = placing.scene;
         let channel = scene.channel();
         let member = self.member(&order.key.merchant)?;
         let half = member.gateway(channel).ok_or(CheckoutError::NotConfigured(channel))?;
-        let code_end = now.plus(CODE_LIFE_MS);
+        let (life, margin) = match scene {
+            Scene::Mweb => (LINK_LIFE_MS, LINK_MARGIN_MS),
+            Scene::Native | Scene::Jsapi | Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
+                (CODE_LIFE_MS, CODE_MARGIN_MS)
+            }
+        };
+        let code_end = now.plus(life);
         let wanted_end = order.terms.expires_at.map_or(code_end, |at| at.min(code_end));
         let path = match channel {
             Channel::Wx => "wx",
@@ -140,12 +196,27 @@ impl Checkout {
             total: order.terms.total,
             notify_url: format!("{}/rest/pub/{path}/pay_notify", self.inner.public_base_url),
             time_expire: gateway::round_expiry(scene, now, wanted_end),
-            client_ip: "127.0.0.1".to_owned(),
+            client_ip: placing.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string(),
+            visit: self.visit(order, placing, &member.config.name),
         };
         let request =
             serde_json::to_string(&terms).map_err(|error| CheckoutError::Internal(error.to_string()))?;
-        let expires_at = wanted_end.min(code_end.plus(-CODE_MARGIN_MS));
-        Ok(NewAttempt { scene, account: half.account().to_owned(), request, expires_at })
+        let expires_at = wanted_end.min(code_end.plus(-margin));
+        let (payer, account) = (placing.payer.clone(), half.account().to_owned());
+        Ok(NewAttempt { scene, payer, account, request, expires_at })
+    }
+
+    /// What the gateway wants to know of the browser that pays. It comes back to the order's page, which
+    /// asks whether it is paid and believes nothing that stands in its address.
+    fn visit(&self, order: &Order, placing: &Placing, payee: &str) -> Visit {
+        let back = || Some(format!("{}?asked=1", self.checkout_url(&order.key)));
+        let shop = || Shop { url: self.inner.public_base_url.clone(), name: payee.to_owned() };
+        match placing.scene {
+            Scene::Native | Scene::QrCode | Scene::App => Visit::default(),
+            Scene::Jsapi => Visit { openid: placing.payer.clone(), ..Visit::default() },
+            Scene::Mweb => Visit { return_url: back(), shop: Some(shop()), ..Visit::default() },
+            Scene::Wap | Scene::Page => Visit { return_url: back(), ..Visit::default() },
+        }
     }
 }
 

@@ -112,7 +112,7 @@ pub fn known_code(checkout: &Checkout, order: &Order, channel: Channel) -> Optio
     if !live_view(order, now).state.is_payable() {
         return Some(CodeView::bare(CodeState::Over));
     }
-    let attempt = order.live_attempt(scene(channel), account, now)?;
+    let attempt = order.live_attempt(scene(channel), None, account, now)?;
     Some(ready(order, attempt, attempt.code()?.content.clone(), now))
 }
 

@@ -45,6 +45,7 @@ pub const ATTEMPTS: Columns = Columns {
     names: &[
         "id",
         "scene",
+        "payer",
         "account",
         "out_trade_no",
         "request",

@@ -15,7 +15,9 @@ use futures_util::future::BoxFuture;
 
 pub use tasks::{Delivery, Endpoint, Mall, Outage, Places, Sent, StoredEvent, Then, Try};
 
-use crate::domain::id::{Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, Scene, TradeId, UnixMillis};
+use crate::domain::id::{
+    Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, Payer, Scene, TradeId, UnixMillis,
+};
 use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
 use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
 
@@ -83,6 +85,8 @@ pub enum Find {
 pub struct NewAttempt {
     /// How the shopper meets the gateway.
     pub scene: Scene,
+    /// Whom it is for; `None`: whoever has its code.
+    pub payer: Option<Payer>,
     /// The account at the gateway.
     pub account: String,
     /// The exact request, as the gateway layer wrote it.

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::columns::{ATTEMPTS, ORDERS, PAYMENTS, REFUNDS, Reader};
 use super::{NewOrder, StoreError, TaskKind};
 use crate::domain::id::{
-    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, OutTradeNo, RefundNumber, Scene,
-    Title, TradeId, TransactionId, UnixMillis,
+    Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, OutTradeNo, Payer, RefundNumber,
+    Scene, Title, TradeId, TransactionId, UnixMillis,
 };
 use crate::domain::order::{
     Anomaly, AnomalyKind, Attempt, AttemptState, CloseCause, Code, Effect, Order, OrderId, Payment, State,
@@ -96,6 +96,10 @@ fn load_attempts(connection: &Connection, order: OrderId) -> Result<Vec<Attempt>
         attempts.push(Attempt {
             out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
             scene: r.word::<Scene>("scene")?,
+            payer: match r.get::<Option<String>>("payer")? {
+                Some(text) => Some(Payer::new(text).map_err(|error| r.bad("payer", error))?),
+                None => None,
+            },
             account: r.get("account")?,
             request: r.get("request")?,
             opened_at: UnixMillis(r.get("opened_at")?),
@@ -287,7 +291,7 @@ fn insert_attempt(
     connection
         .prepare_cached(
             "INSERT INTO attempts (order_id, merchant_id, channel, scene, account, out_trade_no, request, \
-             opened_at, expires_at, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             opened_at, expires_at, state, payer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             order.id.0,
@@ -300,6 +304,7 @@ fn insert_attempt(
             attempt.opened_at.0,
             attempt.expires_at.0,
             word,
+            attempt.payer.as_ref().map(Payer::as_str),
         ])?;
     Ok(())
 }

@@ -430,9 +430,9 @@ fn open_attempt(
     now: UnixMillis,
 ) -> Result<Result<Opened, Refused>, StoreError> {
     let before = load_order_by_id(connection, id)?;
-    let NewAttempt { scene, account, request, expires_at } = wanted;
+    let NewAttempt { scene, payer, account, request, expires_at } = wanted;
     if before.state == State::Pending
-        && let Some(live) = before.live_attempt(scene, &account, now)
+        && let Some(live) = before.live_attempt(scene, payer.as_ref(), &account, now)
     {
         let trade = live.trade();
         return Ok(Ok(Opened { order: before, trade }));
@@ -455,6 +455,7 @@ fn open_attempt(
     let attempt = Attempt {
         out_trade_no: number,
         scene,
+        payer,
         account,
         request,
         opened_at: now,

@@ -141,10 +141,11 @@ async fn one(
         notify_url: notify_url.clone(),
         time_expire: now.plus(7_200_000),
         client_ip: "127.0.0.1".to_owned(),
+        visit: gateway::Visit::default(),
     };
     let account = member.gateway(channel).context("no gateway")?.account().to_owned();
     let request = serde_json::to_string(&request)?;
-    let attempt = NewAttempt { scene, account, request, expires_at: now.plus(7_200_000) };
+    let attempt = NewAttempt { scene, payer: None, account, request, expires_at: now.plus(7_200_000) };
     // Their sweep is due an hour from now: it is not what is measured.
     let later = now.plus(3_600_000);
     let opened =
