@@ -332,8 +332,8 @@ async fn paid_world(data: &std::path::Path, scene: Scene) -> (World, Shop) {
 
 fn merchant(world: &World, scene: Scene) -> &dyn Merchant {
     match scene {
-        Scene::Native => &world.wx,
-        Scene::QrCode | Scene::App => &world.ali,
+        Scene::Native | Scene::Jsapi | Scene::Mweb => &world.wx,
+        Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => &world.ali,
     }
 }
 

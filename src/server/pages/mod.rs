@@ -1,5 +1,6 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
-//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out.
+//! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
+//! sites out.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
@@ -8,6 +9,7 @@ mod live;
 mod look;
 mod pay;
 mod shell;
+mod ways;
 
 use std::sync::Arc;
 
