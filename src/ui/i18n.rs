@@ -66,6 +66,8 @@ catalogue! {
         OneMinuteLeft: "还剩 1 分钟，请尽快付款；超时后可返回商家重新下单", "1 minute left to pay; after that you can order again";
         ThirtySecondsLeft: "还剩 30 秒", "30 seconds left";
         Pending: "待支付", "To pay";
+        Scanned: "已扫码", "Scanned";
+        ScannedMeans: "已扫码，请在手机上确认支付", "Scanned; please confirm the payment on your phone";
         Confirming: "正在确认支付结果", "Confirming your payment";
         ConfirmingMeans: "请勿重复付款，通常只需几秒钟", "Please do not pay again; this usually takes a few seconds";
         Paid: "支付成功", "Payment successful";

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use super::calls::{CONFIRM_PATIENCE, Known, PATIENCE, code_of, confirm, known_code};
-use super::live::{live_view, refunds};
+use super::live::{live_of, live_view, refunds};
 use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
 use super::shell;
 use super::ways::Seen;
@@ -148,7 +148,7 @@ async fn page_of(
         };
         (order, code)
     };
-    let live = LiveView { code: Some(code), ..live_view(&order, checkout.now()) };
+    let live = LiveView { code: Some(code), ..live_of(checkout, &order) };
     let wished = look.lang.or_else(|| order.terms.locale.as_deref().and_then(|word| word.parse().ok()));
     let locale = wished
         .or_else(|| browser_locale(headers))
