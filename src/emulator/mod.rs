@@ -92,7 +92,7 @@ pub struct EmulatorConfig {
     pub addresses: Addresses,
     /// The name that the phone shows as the payee.
     pub payee: String,
-    /// Where the merchant's pages are, besides this machine: what it has registered for WeChat's OAuth and H5.
+    /// Where the merchant's pages are, besides this machine: the domain it has registered.
     pub domain: Option<String>,
 }
 

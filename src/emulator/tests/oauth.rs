@@ -12,7 +12,8 @@ impl World {
     fn link(&self, back: &str, state: &str) -> String {
         let app_id = &self.emulator.credentials().wechat.app_id;
         format!(
-            "/connect/oauth2/authorize?appid={app_id}&redirect_uri={}&response_type=code&scope=snsapi_base&state={state}",
+            "/connect/oauth2/authorize?appid={app_id}&redirect_uri={}&response_type=code&scope=snsapi_base\
+             &state={state}",
             encoded(back)
         )
     }
