@@ -214,6 +214,30 @@ test('the screen stays on, also after the page was hidden; without sound there i
   });
 });
 
+test('the demo: the mall says how a tablet is paired, and then puts an order on it', async () => {
+  for (const { pad } of (await demo.api('GET', '/rest/pads')).json.data.pads) await demo.api('DELETE', `/rest/pads/${pad}`);
+  const [clerk, counter] = [await browser.newContext({ locale: 'zh-CN' }), await browser.newContext(tablet)];
+  try {
+    const [till, page] = [await clerk.newPage(), await counter.newPage()];
+    await till.goto(`${demo.base}/mall`);
+    await till.locator('form button').first().click();
+    await till.waitForURL('**/pay/**');
+    await till.goto(`${demo.base}/mall`);
+    const number = await till.locator('[data-order]').first().getAttribute('data-order');
+    const button = till.locator(`[data-order="${number}"]`).getByRole('button', { name: '在平板上收款' });
+    await button.click();
+    await page.goto(await till.getByRole('link', { name: '/pad/demo' }).getAttribute('href'));
+    await page.getByLabel('配对码').fill(await till.locator('b').innerText());
+    await page.getByRole('button', { name: '配对' }).click();
+    await page.getByRole('heading', { name: '等待收款' }).waitFor();
+    await till.getByRole('link', { name: '返回商城' }).click();
+    await button.click();
+    await page.getByText(`…${number.slice(-4)}`).waitFor({ timeout: 3000 });
+  } finally {
+    await Promise.all([clerk.close(), counter.close()]);
+  }
+});
+
 test('a pad that is removed is a stranger from then on', async () => {
   await withTablet({}, async ({ page, pad }) => {
     assert.equal((await demo.api('DELETE', `/rest/pads/${pad}`)).status, 200);

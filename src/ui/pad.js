@@ -204,9 +204,15 @@
 
   // --- what people do ---
 
-  function show(wanted) {
-    view = wanted;
-    return load(address("screen"));
+  // Another view, because somebody asked for it: focus and eye go there.
+  function show(name) {
+    view = name;
+    load(address("screen")).then(() => {
+      const strip = main.querySelector(".strip");
+      if (!strip || !name) return;
+      strip.scrollIntoView(false);
+      main.querySelector("#staff").focus({ preventScroll: true });
+    });
   }
 
   document.addEventListener("click", (event) => {
@@ -218,10 +224,7 @@
       window.print();
     } else if ("view" in link.dataset) {
       event.preventDefault();
-      show(link.dataset.view).then(() => {
-        const heading = main.querySelector("#staff");
-        if (heading) heading.focus();
-      });
+      show(link.dataset.view);
     }
   });
 

@@ -47,12 +47,12 @@ struct Row<'a> {
     paired: bool,
     /// Until when its code is good; `null` once it was used.
     pairing_expires_at: Option<String>,
-    order: Option<OnPad<'a>>,
+    order: Option<OnScreen<'a>>,
     last_seen: Option<String>,
 }
 
 #[derive(Serialize)]
-struct OnPad<'a> {
+struct OnScreen<'a> {
     order_type: OrderType,
     order_number: &'a OrderNumber,
     state: &'static str,
@@ -90,7 +90,7 @@ pub async fn create(State(checkout): State<Checkout>, request: Request) -> Resul
 pub async fn list(State(checkout): State<Checkout>, headers: HeaderMap) -> Result<Response, ApiError> {
     let member = merchant(&checkout, &headers).await?;
     let pads = checkout.pads(&member.config.id).await?;
-    let rows = pads.iter().map(|(pad, order)| Row::of(pad, order.as_ref()));
+    let rows = pads.iter().map(|shown| Row::of(&shown.pad, shown.order.as_ref()));
     Ok(ok(StatusCode::OK, Rows { pads: rows.collect() }))
 }
 
@@ -157,7 +157,7 @@ impl<'a> Row<'a> {
             pad: &pad.id,
             paired: pad.paired_at.is_some(),
             pairing_expires_at: pad.code_until.map(rfc3339),
-            order: order.map(|order| OnPad {
+            order: order.map(|order| OnScreen {
                 order_type: order.key.order_type,
                 order_number: &order.key.number,
                 state: state_word(&order.state),

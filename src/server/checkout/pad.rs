@@ -10,7 +10,7 @@ use crate::domain::pad::{PAIRING_MS, Pad, PairingCode};
 use crate::runtime::random::{self, NoRandomness};
 use crate::server::capability::hash;
 use crate::server::pads::Follower;
-use crate::server::store::{FindPad, NewPad, PadChange};
+use crate::server::store::{FindPad, NewPad, OnPad, PadChange};
 
 /// That a pad is there is written down so often, in ms.
 const SEEN_EACH_MS: i64 = 30_000;
@@ -70,12 +70,12 @@ impl Checkout {
     ///
     /// # Errors
     /// [`CheckoutError::Store`].
-    pub async fn pads(&self, merchant: &MerchantId) -> Result<Vec<(Pad, Option<Order>)>, CheckoutError> {
+    pub async fn pads(&self, merchant: &MerchantId) -> Result<Vec<OnPad>, CheckoutError> {
         let now = self.now();
         let pads = self.inner.store.pads(merchant.clone()).await?;
-        let shown = |(pad, order): (Pad, Option<Order>)| {
+        let shown = |OnPad { pad, order }: OnPad| {
             let order = order.filter(|order| pad.shows(order, now));
-            (pad, order)
+            OnPad { pad, order }
         };
         Ok(pads.into_iter().map(shown).collect())
     }

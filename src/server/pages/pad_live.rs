@@ -136,12 +136,13 @@ async fn next(mut following: Following) -> Option<(Result<Event, Infallible>, Fo
 
 /// Waits for the order's next state; for ever if there is none to come.
 async fn changed(order: &mut Option<(OrderId, watch::Receiver<Arc<Order>>)>) {
-    if let Some((_, states)) = order
-        && states.changed().await.is_ok()
-    {
-        return;
+    let news = match order {
+        Some((_, states)) => states.changed().await.is_ok(),
+        None => false,
+    };
+    if !news {
+        core::future::pending::<()>().await;
     }
-    core::future::pending().await
 }
 
 impl Following {

@@ -261,6 +261,15 @@ pub enum FindPad {
     Cookie([u8; 32]),
 }
 
+/// A pad, and the order that was put on it.
+#[derive(Clone, Debug)]
+pub struct OnPad {
+    /// The pad.
+    pub pad: Pad,
+    /// The order, whether or not it is still shown.
+    pub order: Option<Order>,
+}
+
 /// What is changed of what a pad shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PadChange {
@@ -372,7 +381,7 @@ pub trait Store: Send + Sync {
     fn create_pad(&self, new: NewPad, now: UnixMillis) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;
 
     /// A merchant's pads with the orders that were put on them, oldest first.
-    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<(Pad, Option<Order>)>, StoreError>>;
+    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<OnPad>, StoreError>>;
 
     /// One pad of a merchant.
     fn pad(&self, merchant: MerchantId, by: FindPad) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;

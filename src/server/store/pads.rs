@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::columns::{PADS, Reader};
 use super::rows::{load_order_by_id, one_row};
-use super::{FindPad, NewPad, PadChange, StoreError};
+use super::{FindPad, NewPad, OnPad, PadChange, StoreError};
 use crate::domain::id::{Channel, MerchantId, PadId, UnixMillis};
 use crate::domain::order::{Order, OrderId};
 use crate::domain::pad::Pad;
@@ -46,13 +46,13 @@ pub fn find(connection: &Connection, merchant: &MerchantId, by: &FindPad) -> Res
     Ok(load(connection, condition, &values)?.into_iter().next())
 }
 
-/// A merchant's pads with the orders that they show, oldest first.
-pub fn list(connection: &Connection, merchant: &MerchantId) -> Result<Vec<(Pad, Option<Order>)>, StoreError> {
+/// A merchant's pads with the orders that were put on them, oldest first.
+pub fn list(connection: &Connection, merchant: &MerchantId) -> Result<Vec<OnPad>, StoreError> {
     let values = [Value::Text(merchant.to_string()), Value::Integer(PADS_MAX)];
     let pads = load(connection, "WHERE merchant_id = ?1 ORDER BY id LIMIT ?2", &values)?;
     let with_order = |pad: Pad| {
         let order = pad.order.map(|order| load_order_by_id(connection, order)).transpose()?;
-        Ok((pad, order))
+        Ok(OnPad { pad, order })
     };
     pads.into_iter().map(with_order).collect()
 }

@@ -16,8 +16,8 @@ use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one
 use super::settle::{apply, insert_notice, settle};
 use super::writer::Writer;
 use super::{
-    Applied, Endpoint, Find, FindPad, InboxRow, NewAttempt, NewOrder, NewPad, Opened, PadChange, Places,
-    Policies, Settle, Store, StoreError, StoredEvent, Task, TaskOutcome, Try,
+    Applied, Endpoint, Find, FindPad, InboxRow, NewAttempt, NewOrder, NewPad, OnPad, Opened, PadChange,
+    Places, Policies, Settle, Store, StoreError, StoredEvent, Task, TaskOutcome, Try,
 };
 use super::{pads, tasks};
 use crate::domain::id::{MerchantId, PadId, UnixMillis};
@@ -414,7 +414,7 @@ impl Store for SqliteStore {
         Box::pin(self.writer.run(move |connection| pads::create(connection, &new, now)))
     }
 
-    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<(Pad, Option<Order>)>, StoreError>> {
+    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<OnPad>, StoreError>> {
         Box::pin(self.read(move |connection| pads::list(connection, &merchant)))
     }
 
