@@ -25,6 +25,7 @@ mod phone;
 mod protocol;
 pub mod refunds;
 pub mod statement;
+mod tablet;
 #[cfg(test)]
 mod tests;
 pub mod tls;

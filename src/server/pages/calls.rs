@@ -130,6 +130,16 @@ pub enum Known {
     NotYet(Placing, Way),
 }
 
+impl Known {
+    /// For who must not have one placed.
+    pub fn shown(self) -> CodeView {
+        match self {
+            Self::Code(code) => code,
+            Self::NotYet(_, way) => CodeView::bare(CodeState::Waiting, way),
+        }
+    }
+}
+
 /// The code that is there already; or that there is none any more, or none for this device.
 pub fn known_code(checkout: &Checkout, order: &Arc<Order>, channel: Channel, seen: &Seen) -> Known {
     let now = checkout.now();

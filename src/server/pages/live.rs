@@ -24,7 +24,7 @@ use crate::ui::view::{Extra, LiveView, PageState};
 
 /// How often the stream speaks when nothing changes: proxies cut what is silent for a minute, and the
 /// page takes 25 s of silence for a dead stream.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The order's last minute.
 const EXPIRING_MS: i64 = 60_000;
 
