@@ -6,6 +6,7 @@ pub mod alipay;
 pub mod keys;
 #[cfg(test)]
 mod testing;
+pub mod wechat_oauth;
 pub mod wechat_v2;
 pub mod xml;
 

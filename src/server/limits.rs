@@ -123,10 +123,9 @@ impl Limits {
 
     /// Who asks: the other end of the connection, or whom our proxies name. Each proxy adds on the right
     /// whom it heard, so that the first from the right who is none of ours is the visitor.
-    fn visitor(&self, request: &Request) -> Visitor {
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
-        let Some(mut ip) = peer else { return Visitor::Everybody };
-        for word in forwarded(request.headers()) {
+    pub fn address(&self, peer: Option<PeerAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut ip = peer?.0.ip().to_canonical();
+        for word in forwarded(headers) {
             if !self.proxies.iter().any(|proxy| proxy.contains(&ip)) {
                 break;
             }
@@ -134,9 +133,14 @@ impl Limits {
             let Some(named) = address(word) else { break };
             ip = named;
         }
-        match ip {
-            IpAddr::V4(ip) => Visitor::V4(ip),
-            IpAddr::V6(ip) => Visitor::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX)),
+        Some(ip)
+    }
+
+    fn visitor(&self, request: &Request) -> Visitor {
+        match self.address(request.extensions().get().copied(), request.headers()) {
+            None => Visitor::Everybody,
+            Some(IpAddr::V4(ip)) => Visitor::V4(ip),
+            Some(IpAddr::V6(ip)) => Visitor::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX)),
         }
     }
 

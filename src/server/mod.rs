@@ -19,6 +19,7 @@ pub mod notice;
 pub mod pace;
 pub mod pages;
 pub mod router;
+pub mod sealing;
 pub mod service;
 pub mod store;
 pub mod worker;

@@ -19,3 +19,4 @@ mod store;
 mod sweep;
 mod torture;
 mod world;
+mod wpay;

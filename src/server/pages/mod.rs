@@ -1,5 +1,6 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
-//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out.
+//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out; `wpay` is the page
+//! inside WeChat.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
@@ -8,6 +9,7 @@ mod live;
 mod look;
 mod pay;
 mod shell;
+mod wpay;
 
 use std::sync::Arc;
 
@@ -31,4 +33,5 @@ pub fn routes(app: &App) -> Router<App> {
         .route(PushOrder::PATH, post(calls::serve))
         .layer(from_fn_with_state((Arc::clone(&app.limits), Rule::UnknownPage), misses))
         .layer(from_fn_with_state(app.checkout.clone(), csrf_guard))
+        .merge(wpay::routes(app))
 }

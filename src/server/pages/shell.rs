@@ -32,16 +32,23 @@ pub struct Assets {
     loader: Option<(&'static str, &'static str, &'static str)>,
 }
 
+impl Assets {
+    /// For pages that have none.
+    pub(super) fn without_islands(&self) -> Self {
+        Self { nonce: self.nonce.clone(), style: self.style, loader: None }
+    }
+}
+
 /// The parts of the document that differ between pages.
-struct Document {
-    locale: Locale,
-    title: String,
+pub(super) struct Document {
+    pub locale: Locale,
+    pub title: String,
     /// Of `<html>`: what the stylesheet reads.
-    marks: Vec<(&'static str, String)>,
+    pub marks: Vec<(&'static str, String)>,
     /// For pages without script: seconds, and where to.
-    refresh: Option<String>,
+    pub refresh: Option<String>,
     /// The page's `/status`, and the state that it shows: for the watchdog.
-    watched: Option<(String, &'static str)>,
+    pub watched: Option<(String, &'static str)>,
 }
 
 /// A whole answer: the document that `draw` makes, with its headers and a nonce of its own.
@@ -125,8 +132,7 @@ pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
         refresh: (!gone).then(|| REFRESH_S.0.to_string()),
         watched: None,
     };
-    let plain = Assets { nonce: assets.nonce.clone(), style: assets.style, loader: None };
-    render(&document, &plain, || {
+    render(&document, &assets.without_islands(), || {
         view! {
             <main class="card">
                 <div class="result">
@@ -157,7 +163,7 @@ fn refresh(view: &CheckoutView, code: CodeState) -> String {
 }
 
 /// The document around a body. Escaping is Leptos's; only the tags of the frame are written here.
-fn render(document: &Document, assets: &Assets, body: impl FnOnce() -> String) -> String {
+pub(super) fn render(document: &Document, assets: &Assets, body: impl FnOnce() -> String) -> String {
     // Ends with the block, and with it whatever signals the view has made.
     let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
     let (head, body) = owner.with(|| (head(document, assets).to_html(), body()));
