@@ -7,6 +7,7 @@ import json
 import sys
 
 from wechatpy.exceptions import InvalidSignatureException
+from wechatpy.oauth import WeChatOAuth
 from wechatpy.pay import WeChatPay
 from wechatpy.pay.utils import calculate_signature, calculate_signature_hmac
 
@@ -78,7 +79,30 @@ def refund_notice(task):
         return None
 
 
+def oauth_path(task):
+    """Path and query of the page where WeChat is asked who this is."""
+    oauth = WeChatOAuth(task["app_id"], "secret", task["redirect_uri"], scope="snsapi_base", state=task["state"])
+    return oauth.authorize_url.removeprefix("https://open.weixin.qq.com").removesuffix("#wechat_redirect")
+
+
+def jsapi(task):
+    """Places an order for one payer, and makes what a page hands to WeChat's wallet."""
+    pay = client(task)
+    answer = pay.order.create(
+        trade_type="JSAPI",
+        body=task["title"],
+        total_fee=task["total_fee"],
+        notify_url=task["notify_url"],
+        client_ip="127.0.0.1",
+        out_trade_no=task["out_trade_no"],
+        user_id=task["openid"],
+    )
+    return {"params": pay.jsapi.get_jsapi_params(answer["prepay_id"]), "signed": pay.check_signature(dict(answer))}
+
+
 TASKS = {
+    "oauth_path": oauth_path,
+    "jsapi": jsapi,
     "sign": sign,
     "order": order,
     "query": query,

@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Emulator;
+use super::bridge;
 use super::faults::{Fault, MAX_COPIES};
 use super::ledger::LedgerError;
 use super::ledger_page;
+use super::mweb;
 use super::page::{self, Frame, Language};
 use super::phone;
 use super::trades::{Key, Stopped, Trade, Unpayable};
@@ -35,6 +37,7 @@ pub(super) fn router(emulator: Emulator) -> Router {
         .route("/clock", get(clock).post(advance))
         .route("/log", get(log))
         .merge(phone::router())
+        .merge(bridge::router())
         .fallback(async || Denied::new(StatusCode::NOT_FOUND, 4041, "not_found", "no such page or call"))
         .layer(DefaultBodyLimit::max(64 * 1024))
         .layer(middleware::from_fn(own_pages_only))
@@ -46,14 +49,14 @@ pub(super) fn router(emulator: Emulator) -> Router {
 /// | `status_code` | `error` | HTTP |
 /// |---|---|---|
 /// | 4000 | `bad_request`: not the JSON that is wanted, an unknown fault, time going back | 400 |
-/// | 4001 | `bad_order_string`: signed wrongly, or not one | 400 |
+/// | 4001 | `bad_order_string`: the order string or link is signed wrongly, or is not one | 400 |
 /// | 4030 | `cross_site`: a page of another site | 403 |
 /// | 4040 | `unknown_code`: no trade has this code | 404 |
 /// | 4041 | `not_found`: no such page or call | 404 |
 /// | 4091 | `already_paid` | 409 |
 /// | 4092 | `closed` | 409 |
-/// | 4093 | `expired`: the code is older than two hours, or its trade's time is up | 409 |
-/// | 4094 | `other_terms`: the order string's number belongs to another trade | 409 |
+/// | 4093 | `expired`: the code is older than two hours (WeChat's link: five minutes), or its trade's time is up | 409 |
+/// | 4094 | `other_terms`: the order string's or link's number belongs to another trade | 409 |
 /// | 5000 | `broken`: the ledger cannot be written | 500 |
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {message}")]
@@ -75,8 +78,13 @@ impl Denied {
         Self { status, number, name, message: message.into() }
     }
 
-    fn bad(message: impl Into<String>) -> Self {
+    pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, 4000, "bad_request", message)
+    }
+
+    /// Whether this is the reason.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
     }
 
     fn broken(why: &LedgerError) -> Self {
@@ -128,7 +136,7 @@ impl From<Refusal> for Denied {
 }
 
 impl Emulator {
-    /// A wallet opens `code`: a code, a `prepay_id` or an app's order string.
+    /// A wallet opens `code`: a code, a `prepay_id`, an app's order string, or a link for a browser.
     pub(super) async fn wallet_scan(&self, code: &str) -> Result<Trade, Denied> {
         let scanned = self.scan_now(code.trim());
         self.inner.ledger.settled().await.map_err(|why| Denied::broken(&why))?;
@@ -159,15 +167,17 @@ impl Emulator {
 
     fn scan_now(&self, code: &str) -> Result<Key, Denied> {
         let now = self.inner.clock.now();
-        let order_string = if code.contains("sign=") {
-            Some(self.inner.gateways.alipay().decode_order_string(code, now)?)
-        } else {
-            None
+        let signed = match self.link_in(code) {
+            Some(link) => Some(self.decode_link(&link, now)?),
+            None if code.contains("sign=") => {
+                Some(self.inner.gateways.alipay().decode_order_string(code, now)?)
+            }
+            None => None,
         };
         let mut book = self.book();
-        let (key, records) = match &order_string {
-            Some(received) => book.scan_app(received, now)?,
-            None => book.scan(code, now)?,
+        let (key, records) = match &signed {
+            Some(received) => book.scan_signed(received, now)?,
+            None => book.scan(mweb::without_way_back(code), now)?,
         };
         for record in records {
             self.record(&mut book, record);
@@ -338,11 +348,11 @@ fn wants_html(headers: &HeaderMap) -> bool {
 }
 
 /// Bodies are JSON whatever the Content-Type says.
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Denied> {
+pub(super) fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Denied> {
     serde_json::from_slice(body).map_err(|error| Denied::bad(error.to_string()))
 }
 
-fn data(data: &impl Serialize) -> Response {
+pub(super) fn data(data: &impl Serialize) -> Response {
     axum::Json(json!({ "status_code": 0, "data": data })).into_response()
 }
 

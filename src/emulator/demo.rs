@@ -78,6 +78,7 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
                 control: control_address,
             },
             payee: PAYEE.to_owned(),
+            domain: None,
         },
         clock.clone(),
     )?;
@@ -178,8 +179,9 @@ fn config(
         store: StoreConfig::Sqlite(args.data.join("shouyin.db")),
         gateways: GatewaysConfig {
             wechat_pay: known.emulator_url.clone(),
+            wechat_api: known.emulator_url.clone(),
+            wechat_open: known.emulator_url.clone(),
             alipay: known.alipay.gateway_url.clone(),
-            ..GatewaysConfig::default()
         },
         merchants: vec![Arc::new(merchant)],
         secret: credentials::own_secret(&args.data)?,

@@ -142,6 +142,9 @@ impl Fault {
             let known = kinds.join(", ");
             return Err(format!("unknown \"kind\" on {}: {:?}; known: {known}", self.on, self.kind));
         }
+        if FOR_BROWSERS.contains(&self.on.as_str()) && ["forged", "unsigned"].contains(&self.kind.as_str()) {
+            return Err(format!("nothing on {} is signed", self.on));
+        }
         if self.kind == REFUND_CLOSED && !self.on.ends_with(".refund") {
             return Err(format!("{REFUND_CLOSED} strikes wx.refund and alipay.trade.refund only"));
         }
@@ -293,6 +296,20 @@ pub const POINTS: &[&str] = &[
     "alipay.trade.close",
     "alipay.trade.refund",
     "alipay.trade.fastpay.refund.query",
+    "wx.oauth2.authorize",
+    "wx.oauth2.access_token",
+    "wx.checkmweb",
+    "alipay.trade.wap.pay",
+    "alipay.trade.page.pay",
+];
+
+/// Answers to browsers, and what is about them: nothing there is signed.
+const FOR_BROWSERS: &[&str] = &[
+    "wx.oauth2.authorize",
+    "wx.oauth2.access_token",
+    "wx.checkmweb",
+    "alipay.trade.wap.pay",
+    "alipay.trade.page.pay",
 ];
 
 /// What can happen to a notice.

@@ -71,6 +71,12 @@ impl Gateways {
         }
     }
 
+    /// WeChat Pay itself, whose client also reads what pages hand to it.
+    pub const fn wechat(&self) -> &WechatV2Gateway {
+        let [wechat, ..] = &self.wechat;
+        wechat
+    }
+
     /// Alipay itself, which also reads order strings.
     pub const fn alipay(&self) -> &AlipayGateway {
         let [alipay, ..] = &self.alipay;

@@ -2,6 +2,9 @@
 //! (only `demo` does, which puts service, emulator and a small mall into one process).
 //! Read `trades` for what the gateways do, `protocol` for how they are asked, `control` for the phone.
 
+mod bridge;
+mod browser;
+mod cashier;
 pub mod control;
 pub mod credentials;
 pub mod demo;
@@ -13,8 +16,11 @@ mod ledger_page;
 pub mod log;
 pub mod mall;
 pub mod mall_pages;
+mod mweb;
 pub mod notices;
+mod oauth;
 mod page;
+pub mod people;
 mod phone;
 mod protocol;
 pub mod refunds;
@@ -38,11 +44,14 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime::clock::Clock;
 use crate::runtime::listen::{self, Limits};
 use crate::runtime::transport::{NoClient, Timeouts, Transport};
+use cashier::Links;
 use credentials::{Addresses, Credentials, CredentialsError};
 use faults::Faults;
 use gateways::Gateways;
 use ledger::{Ledger, LedgerError};
 use log::Log;
+use oauth::Codes;
+use people::People;
 use tls::TlsError;
 use trades::{Book, Record};
 
@@ -57,10 +66,14 @@ struct Inner {
     /// What the merchant must show where a certificate is wanted.
     merchant_certificate: Bytes,
     payee: String,
+    domain: Option<String>,
     clock: Clock,
     gateways: Gateways,
     book: Mutex<Book>,
     ledger: Ledger,
+    people: People,
+    codes: Codes,
+    links: Links,
     faults: Faults,
     log: Log,
     transport: Transport,
@@ -79,6 +92,8 @@ pub struct EmulatorConfig {
     pub addresses: Addresses,
     /// The name that the phone shows as the payee.
     pub payee: String,
+    /// Where the merchant's pages are, besides this machine: what it has registered for WeChat's OAuth and H5.
+    pub domain: Option<String>,
 }
 
 /// Where an emulator listens.
@@ -138,8 +153,12 @@ impl Emulator {
         let book = Mutex::new(book);
         let inner = Inner {
             merchant_certificate: tls::der(&credentials.wechat.merchant_certificate_file)?,
+            people: People::new(&credentials.wechat),
+            codes: Codes::default(),
+            links: Links::default(),
             credentials,
             payee: config.payee.clone(),
+            domain: config.domain.clone(),
             clock,
             gateways,
             book,
@@ -258,6 +277,10 @@ pub struct EmulatorArgs {
     /// Where keys and ledger are kept; `credentials.json` in it tells a script everything.
     #[arg(long, default_value = "data/emulator")]
     pub data: PathBuf,
+    /// Where the merchant's pages are, if not on this machine: WeChat takes no other host for its OAuth and
+    /// H5 pages.
+    #[arg(long, value_name = "HOST")]
+    pub domain: Option<String>,
 }
 
 /// `shouyin emulator`: the two gateways alone.
@@ -276,7 +299,12 @@ pub async fn run(
     };
     let addresses =
         Addresses { service: None, protocol: protocol_address, tls: tls_address, control: control_address };
-    let config = EmulatorConfig { data: args.data, addresses, payee: "示例商城 Demo Mall".to_owned() };
+    let config = EmulatorConfig {
+        data: args.data,
+        addresses,
+        payee: "示例商城 Demo Mall".to_owned(),
+        domain: args.domain,
+    };
     let emulator = Emulator::new(&config, Clock::system(0))?;
     // Nobody may be listening.
     announce(emulator.credentials()).ok();
@@ -287,6 +315,7 @@ fn announce(known: &Credentials) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "WeChat Pay and Alipay, emulated; nothing here moves real money.\n")?;
     writeln!(out, "  WeChat Pay v2    {}/pay/…", known.emulator_url)?;
+    writeln!(out, "  WeChat's OAuth   {}/connect/oauth2/authorize", known.emulator_url)?;
     writeln!(out, "  Alipay           {}", known.alipay.gateway_url)?;
     if let (Some(url), Some(authority)) = (&known.emulator_tls_url, &known.emulator_ca_file) {
         writeln!(out, "  over TLS         {url} (trust {})", authority.display())?;
@@ -308,15 +337,28 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 const CONTROL: &str = "\
 On the control port (answers: {\"status_code\":0,\"data\":…}; a browser gets pages):
   GET  /phone                    scan and pay by hand
-  POST /scan   {\"code\"}          a wallet opens a code, prepay_id or order string
+  POST /scan   {\"code\"}          a wallet opens a code, prepay_id, order string, or link for a browser
   POST /pay    {\"code\",\"copies\"} … and pays; the notice leaves in so many copies (1)
   GET  /ledger                   every trade, refund and notice: the truth to compare with
   GET, PUT, DELETE /faults       {\"faults\":[{\"on\",\"kind\",\"rate\" or \"count\",…}]}
   GET, POST /clock               {\"advance_ms\"}: moves expiries, refunds and retries ahead
   GET  /log                      why each call was refused
+  GET, POST /wechat              {\"user\",\"snapshot\"}: who holds the phone inside WeChat
+  POST /bridge {\"params\",\"outcome\"} what a page hands to getBrandWCPayRequest; ok, cancel or fail
+  GET  /bridge.js                WeixinJSBridge for a test's browser: ?outcome=ok|cancel|fail|silent
+                                 (silent: paid, never called back), &delay_ms= for one that comes late
+
+Pages inside WeChat: /connect/oauth2/authorize and /sns/oauth2/access_token are on the gateways' port, where
+wechat_open and wechat_api of a configuration point; the browser's User-Agent must say MicroMessenger. A page
+may not ask /bridge itself, so the test carries the messages, with Playwright:
+  await page.exposeFunction('wechatClient', async (body) =>
+    (await fetch(control + '/bridge', { method: 'POST', body })).json());
+  await page.addInitScript(await (await fetch(control + '/bridge.js?outcome=cancel')).text());
+Phones' and computers' browsers pay behind mweb_url and behind links to alipay.trade.wap.pay and .page.pay.
 
 Faults strike \"on\" a call (wx.unifiedorder, wx.orderquery, wx.closeorder, wx.refund, wx.refundquery,
-alipay.trade.precreate, .query, .close, .refund, alipay.trade.fastpay.refund.query; all of them: *) or a
+alipay.trade.precreate, .query, .close, .refund, alipay.trade.fastpay.refund.query, wx.oauth2.access_token;
+all of them: *), a page (wx.oauth2.authorize, wx.checkmweb, alipay.trade.wap.pay, .page.pay; not by *) or a
 notice (notify, wx.notify, alipay.notify; refunds have notices, too). A wrong word is answered with the
 right ones. Rates add up: three faults of 0.1 on * strike three calls in ten.
 

@@ -17,7 +17,7 @@ use super::page::{Frame, Language};
 use super::trades::{Key, Trade};
 use crate::domain::id::{Channel, OutTradeNo};
 use crate::domain::time;
-use crate::gateway::TradeState;
+use crate::gateway::{Terms, TradeState};
 
 pub(super) fn router() -> Router<Emulator> {
     Router::new()
@@ -153,10 +153,7 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
             {button("fail", "quiet", language.pick("付款失败", "Fail"))}
         }
     });
-    let wallet = match trade.key.channel {
-        Channel::Wx => language.pick("微信支付", "WeChat Pay"),
-        Channel::Ali => language.pick("支付宝", "Alipay"),
-    };
+    let wallet = wallet(language, trade.key.channel);
     let paid_at = trade.paid_at.map(|at| view! { <p class="second">{time::spaced(at)}</p> });
     let now = emulator.inner.clock.now();
     let refunds: Vec<_> = emulator.book().refunds().of(&trade.key).cloned().collect();
@@ -168,13 +165,7 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
     });
     let content = view! {
         <main class="phone">
-            <p class="wallet">{disc(trade.key.channel)}<b>{wallet}</b></p>
-            <p class="second">{language.pick("付款给 ", "To ")}{emulator.inner.payee.clone()}</p>
-            <p class="amount"><small>"¥"</small>{trade.terms.total.to_string()}</p>
-            <p>{trade.terms.title.clone()}</p>
-            <p class="second">
-                {language.pick("商户订单号 ", "Order ")}<code>{trade.key.out_trade_no.to_string()}</code>
-            </p>
+            {bill(language, &emulator.inner.payee, &trade.terms, &trade.key.out_trade_no)}
             <div role="status"><h1 class=class>{said}</h1></div>
             {paid_at}
             {number}
@@ -184,6 +175,31 @@ fn cashier(emulator: &Emulator, language: Language, trade: &Trade, outcome: Opti
         </main>
     };
     Frame { class: "emulator handheld", ..Frame::new(language, wallet) }.render(content)
+}
+
+/// Whose wallet it is.
+pub(super) const fn wallet(language: Language, channel: Channel) -> &'static str {
+    match channel {
+        Channel::Wx => language.pick("微信支付", "WeChat Pay"),
+        Channel::Ali => language.pick("支付宝", "Alipay"),
+    }
+}
+
+/// What a wallet shows of a trade, known to its gateway yet or not.
+pub(super) fn bill(
+    language: Language,
+    payee: &str,
+    terms: &Terms,
+    out_trade_no: &OutTradeNo,
+) -> impl IntoView + use<> {
+    let channel = terms.scene.channel();
+    view! {
+        <p class="wallet">{disc(channel)}<b>{wallet(language, channel)}</b></p>
+        <p class="second">{language.pick("付款给 ", "To ")}{payee.to_owned()}</p>
+        <p class="amount"><small>"¥"</small>{terms.total.to_string()}</p>
+        <p>{terms.title.clone()}</p>
+        <p class="second">{language.pick("商户订单号 ", "Order ")}<code>{out_trade_no.to_string()}</code></p>
+    }
 }
 
 /// The wallets' logos are not ours to ship: a coloured disc with one character stands in.

@@ -18,11 +18,13 @@ use super::Emulator;
 use super::faults::{ANY_CALL, Strike, halve, resized, unsign_answer};
 use super::gateways::Signer;
 use super::log::Entry;
+use super::oauth;
 use super::page::{self, Language};
 use super::refunds;
 use super::trades::{Decision, Key};
+use super::{cashier, mweb};
 use crate::domain::id::Channel;
-use crate::gateway::{Answer, Objection, Received, Refusal, Stamp};
+use crate::gateway::{Answer, Call, Objection, Received, Refusal, Stamp};
 use crate::runtime::clock::Clock;
 use crate::runtime::listen::OverTls;
 use crate::runtime::random;
@@ -37,6 +39,9 @@ pub(super) fn router(emulator: Emulator) -> Router {
         .route("/pay/refundquery", any(wechat))
         .route("/secapi/pay/refund", any(wechat))
         .route("/gateway.do", any(alipay))
+        .merge(oauth::router())
+        .merge(mweb::router())
+        .merge(cashier::router())
         .with_state(emulator)
 }
 
@@ -67,6 +72,7 @@ impl Emulator {
         let now = self.inner.clock.now();
         let gateway = self.inner.gateways.of(channel, Signer::Gateway);
         match gateway.decode_call(&request, now) {
+            Ok(received) if cashier::is_for_browsers(&received) => self.cashier(&request, &received).await,
             Ok(received) => self.trusted(channel, &received, &stamp).await,
             Err(refusal) => {
                 let line = format!("{} {}", request.method(), request.uri().path());
@@ -164,7 +170,11 @@ impl Emulator {
         let now = self.inner.clock.now();
         let decided = {
             let mut book = self.book();
-            let decision = book.decide(channel, received, &self.inner.credentials.emulator_url, now);
+            let decision = if self.is_for_a_stranger(&received.call) {
+                Ok(Decision::No(Objection::UnknownPayer))
+            } else {
+                book.decide(channel, received, &self.inner.credentials.emulator_url, now)
+            };
             match decision.map(|decision| if closing { refunds::closing(decision) } else { decision }) {
                 Ok(Decision::Yes(answer, record)) => {
                     if let Some(record) = record {
@@ -200,7 +210,19 @@ impl Emulator {
         answer
     }
 
-    fn log_refusal(&self, channel: Channel, call: &str, number: Option<String>, refusal: &Refusal) {
+    /// WeChat takes a JSAPI trade only for an `openid` of the app that places it (gateways.md 1.2).
+    fn is_for_a_stranger(&self, call: &Call) -> bool {
+        let Call::Create { terms, .. } = call else { return false };
+        terms.visit.openid.as_ref().is_some_and(|openid| !self.inner.people.knows(openid))
+    }
+
+    pub(super) fn log_refusal(
+        &self,
+        channel: Channel,
+        call: &str,
+        number: Option<String>,
+        refusal: &Refusal,
+    ) {
         let mut entry = Entry::ok(self.inner.clock.now(), channel, call, number);
         entry.result.clone_from(&refusal.code);
         entry.message.clone_from(&refusal.message);
@@ -231,6 +253,9 @@ fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
              or total_fee is not what {number} was paid with."
         ),
         (Objection::RefundAbsent, _) => format!("{number} has no refund of this number."),
+        (Objection::UnknownPayer, _) => format!(
+            "The openid of {number} is nobody's at this app: made up, of another app, or of a snapshot user."
+        ),
         (Objection::Busy, _) => {
             "The outcome is unknown to the caller: ask again with the same parameters.".to_owned()
         }
@@ -238,13 +263,13 @@ fn explain(key: &Key, objection: Objection, first: &str, now: &str) -> String {
 }
 
 /// What a proxy before the gateway says.
-fn plain_status(status: StatusCode) -> Response<Body> {
+pub(super) fn plain_status(status: StatusCode) -> Response<Body> {
     let html = format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n");
     (status, Html(html)).into_response()
 }
 
 /// An answer that promises more than it brings: the caller sees the connection end too early.
-fn cut() -> Response<Body> {
+pub(super) fn cut() -> Response<Body> {
     let broken =
         stream::once(async { Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset)) });
     let mut answer = Response::new(Body::from_stream(broken));

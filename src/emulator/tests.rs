@@ -1,6 +1,10 @@
 //! The emulator from outside: real merchants' halves, real control calls, a clock that stands still.
 
+mod bridge;
+mod cashier;
 mod certificate;
+mod mweb;
+mod oauth;
 mod refunds;
 
 use std::sync::Mutex;
@@ -44,6 +48,7 @@ impl World {
             data: data.to_owned(),
             addresses: Addresses { service: None, protocol: address, tls, control: address },
             payee: "测试商城".to_owned(),
+            domain: Some("mall.example".to_owned()),
         };
         let emulator = Emulator::new(&config, Clock::frozen(START)).unwrap();
         let known = emulator.credentials();
@@ -105,6 +110,21 @@ impl World {
         (answer.status(), serde_json::from_slice(answer.body()).unwrap())
     }
 
+    /// What a browser gets on the gateways' face.
+    async fn browse(&self, request: Request<Body>) -> Page {
+        let answer = collected(self.emulator.protocol_router().oneshot(request).await.unwrap()).await;
+        let location = answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
+        let html = String::from_utf8(answer.body().to_vec()).unwrap();
+        Page { status: answer.status(), location, html, headers: answer.headers().clone() }
+    }
+
+    /// The newest line of the log: result and explanation.
+    async fn why(&self) -> String {
+        let (_, log) = self.control("GET", "/log", Value::Null).await;
+        let line = &log["data"]["calls"][0];
+        format!("{} {}", line["result"].as_str().unwrap(), line["explanation"].as_str().unwrap())
+    }
+
     async fn pay(&self, code: &str) -> (StatusCode, Value) {
         self.control("POST", "/pay", json!({ "code": code })).await
     }
@@ -113,6 +133,35 @@ impl World {
         self.control("GET", "/ledger", Value::Null).await.1["data"].clone()
     }
 }
+
+/// What a browser sees.
+#[derive(Debug)]
+struct Page {
+    status: StatusCode,
+    location: Option<String>,
+    html: String,
+    headers: http::HeaderMap,
+}
+
+impl Page {
+    fn shows(&self, text: &str) -> bool {
+        self.status == StatusCode::OK && self.location.is_none() && self.html.contains(text)
+    }
+
+    fn went_to(&self) -> url::Url {
+        assert_eq!(self.status, StatusCode::FOUND, "{self:?}");
+        url::Url::parse(self.location.as_deref().unwrap()).unwrap()
+    }
+}
+
+fn form(path: &str, fields: &[(&str, &str)]) -> Request<Body> {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    request.body(Body::from(body)).unwrap()
+}
+
+const IN_WECHAT: &str =
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) MicroMessenger/8.0.50 NetType/WIFI";
 
 fn stamp() -> Stamp {
     Stamp { now: START, nonce: random::base62(32).unwrap() }
@@ -332,8 +381,8 @@ async fn paid_world(data: &std::path::Path, scene: Scene) -> (World, Shop) {
 
 fn merchant(world: &World, scene: Scene) -> &dyn Merchant {
     match scene {
-        Scene::Native => &world.wx,
-        Scene::QrCode | Scene::App => &world.ali,
+        Scene::Native | Scene::Jsapi | Scene::Mweb => &world.wx,
+        Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => &world.ali,
     }
 }
 

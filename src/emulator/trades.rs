@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::draw::{delivery_id, digits, draw_code, draw_transaction_id};
 use super::notices::{Delivery, Notice, Subject};
 use super::refunds::{Refund, Refunds};
-use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, TransactionId, UnixMillis};
+use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::order::Code;
 use crate::gateway::{Answer, Call, Objection, Received, Standing, Terms, TradeState};
 use crate::runtime::random::{self, NoRandomness};
@@ -136,7 +136,7 @@ pub struct Issued {
 pub enum Unpayable {
     /// No trade has this code.
     Unknown,
-    /// The code is older than two hours, or its trade's time is up.
+    /// The code is older than it may be, or its trade's time is up.
     Expired,
     /// Paid before.
     Paid,
@@ -190,6 +190,12 @@ impl Trade {
             Channel::Wx => true,
             Channel::Ali => self.scanned_at.is_some(),
         }
+    }
+
+    /// Whether it was given a link with this `package` (WeChat's MWEB).
+    pub(super) fn has_link(&self, package: &str) -> bool {
+        let end = format!("&package={package}");
+        !package.is_empty() && self.codes.iter().any(|issued| issued.code.content.ends_with(&end))
     }
 
     /// Where it stands now. Alipay closes an opened trade when its time is up; WeChat leaves it
@@ -331,18 +337,19 @@ impl Book {
         let (key, issued_at) = self.codes.get(code).ok_or(Unpayable::Unknown)?;
         let trade = self.trades.get(key).ok_or(Unpayable::Unknown)?;
         payable(trade, now)?;
-        if now.since(*issued_at) > CODE_LIFE_MS {
+        if now.since(*issued_at) > code_life_ms(trade.terms.scene) {
             return Err(Unpayable::Expired.into());
         }
-        let record = if trade.scanned_at.is_some() { None } else { Some(scanned(key, now)?) };
+        let record = if trade.scanned_at.is_some() { None } else { Some(scanned(trade, now)?) };
         Ok((key.clone(), record.into_iter().collect()))
     }
 
-    /// A wallet opens an app's order string, whose signature was checked. The trade is made now.
+    /// A wallet opens an app's order string, or a shopper enters by a link, whose signature was checked. The
+    /// trade is made now.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub fn scan_app(&self, received: &Received, now: UnixMillis) -> Result<(Key, Vec<Record>), Stopped> {
+    pub fn scan_signed(&self, received: &Received, now: UnixMillis) -> Result<(Key, Vec<Record>), Stopped> {
         let Call::Create { out_trade_no, terms } = &received.call else {
             return Err(Unpayable::Unknown.into());
         };
@@ -356,7 +363,7 @@ impl Book {
         }
         let trade = new_trade(key.clone(), received, terms, now, Vec::new());
         payable(&trade, now)?;
-        let scanned = scanned(&key, now)?;
+        let scanned = scanned(&trade, now)?;
         Ok((key, vec![Record::Created { trade: Box::new(trade) }, scanned]))
     }
 
@@ -385,6 +392,11 @@ impl Book {
         };
         let notice = (!notice.notify_url.is_empty()).then(|| Box::new(notice));
         Ok(Record::Paid { key: key.clone(), at: now, transaction_id, notice })
+    }
+
+    /// The trade of a code or `prepay_id`.
+    pub fn of_code(&self, code: &str) -> Option<&Trade> {
+        self.trades.get(&self.codes.get(code)?.0)
     }
 
     /// One trade.
@@ -436,7 +448,8 @@ impl Book {
         let unpaid = self.unpaid.iter().rev().filter_map(|place| self.trades.get(self.order.get(*place)?));
         unpaid.filter_map(move |trade| {
             let newest = trade.codes.last()?;
-            let fresh = now.since(newest.at) <= CODE_LIFE_MS && payable(trade, now).is_ok();
+            let fresh =
+                now.since(newest.at) <= code_life_ms(trade.terms.scene) && payable(trade, now).is_ok();
             fresh.then_some((trade, newest.code.content.as_str()))
         })
     }
@@ -558,14 +571,23 @@ fn new_trade(key: Key, received: &Received, terms: &Terms, now: UnixMillis, code
     }
 }
 
-fn scanned(key: &Key, now: UnixMillis) -> Result<Record, NoRandomness> {
-    let (payer, transaction_id) = match key.channel {
+fn scanned(trade: &Trade, now: UnixMillis) -> Result<Record, NoRandomness> {
+    let key = trade.key.clone();
+    let (payer, transaction_id) = match (key.channel, &trade.terms.visit.openid) {
+        (Channel::Wx, Some(openid)) => (openid.as_str().to_owned(), None),
         // An openid: 28 characters from `o`.
-        Channel::Wx => (format!("o{}", random::base62(27)?), None),
-        Channel::Ali => (format!("2088{}", digits(12)?), Some(draw_transaction_id(Channel::Ali, now)?)),
+        (Channel::Wx, None) => (format!("o{}", random::base62(27)?), None),
+        (Channel::Ali, _) => (format!("2088{}", digits(12)?), Some(draw_transaction_id(Channel::Ali, now)?)),
     };
-    Ok(Record::Scanned { key: key.clone(), at: now, payer, transaction_id })
+    Ok(Record::Scanned { key, at: now, payer, transaction_id })
 }
 
-/// How long a code can be scanned (gateways.md 1.2, 4.4).
-const CODE_LIFE_MS: i64 = 2 * 60 * 60 * 1000;
+/// How long a code can be opened (gateways.md 1.2, 4.4).
+const fn code_life_ms(scene: Scene) -> i64 {
+    match scene {
+        Scene::Mweb => 5 * 60 * 1000,
+        Scene::Native | Scene::Jsapi | Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
+            2 * 60 * 60 * 1000
+        }
+    }
+}

@@ -6,6 +6,7 @@ pub mod alipay;
 pub mod keys;
 #[cfg(test)]
 mod testing;
+mod visit;
 pub mod wechat_oauth;
 pub mod wechat_v2;
 pub mod xml;
@@ -15,7 +16,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Payer, Scene, TransactionId, UnixMillis};
+pub use self::visit::{Shop, Visit};
+use crate::domain::id::{Channel, OutRefundNo, OutTradeNo, Scene, TransactionId, UnixMillis};
 use crate::domain::money::Fen;
 use crate::domain::order::Code;
 use crate::domain::refund::RefundStanding;
@@ -97,37 +99,6 @@ pub struct Terms {
     /// Where the shopper pays in the very browser that shows the page.
     #[serde(default, skip_serializing_if = "Visit::is_none")]
     pub visit: Visit,
-}
-
-/// What a gateway wants to know of the browser that pays; nothing for a code that any phone scans.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Visit {
-    /// WeChat's JSAPI: who pays.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub openid: Option<Payer>,
-    /// Where the gateway sends the browser afterwards, whatever came of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub return_url: Option<String>,
-    /// WeChat's MWEB: the shop's address and name, which are compared with what the merchant has registered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shop: Option<Shop>,
-}
-
-/// A shop on the web.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shop {
-    /// Absolute.
-    pub url: String,
-    /// For people.
-    pub name: String,
-}
-
-impl Visit {
-    /// Nothing is known or needed.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A refund, as the gateway will see it.
@@ -381,6 +352,8 @@ pub enum Objection {
     RefundDiffers,
     /// No such refund.
     RefundAbsent,
+    /// WeChat's JSAPI: the `openid` is none of this app's.
+    UnknownPayer,
     /// The gateway itself is in trouble; the outcome is unknown.
     Busy,
 }

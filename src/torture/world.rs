@@ -86,8 +86,12 @@ impl World {
             control: control.local_addr()?,
         };
         let clock = Clock::system(0);
-        let config =
-            EmulatorConfig { data: data.clone(), addresses, payee: "Torture Mall 折磨商城".to_owned() };
+        let config = EmulatorConfig {
+            data: data.clone(),
+            addresses,
+            payee: "Torture Mall 折磨商城".to_owned(),
+            domain: None,
+        };
         let emulator = Emulator::new(&config, clock.clone())?;
         let known = emulator.credentials().clone();
         let malls = settings::malls(&known, malls)?;

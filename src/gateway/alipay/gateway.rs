@@ -13,6 +13,7 @@ use super::super::{
     Answer, Call, Counterpart, GatewayRefund, GatewayRefundState, Objection, Received, Refusal, Stamp,
     Standing, TradeState, answer, notice,
 };
+use super::page;
 use super::rules::{self, no};
 use super::{Empties, Params, canonical, get, put, read_form, sign};
 use crate::domain::id::UnixMillis;
@@ -34,7 +35,7 @@ pub struct GatewayConfig {
 /// Their half.
 #[derive(Clone, Debug)]
 pub struct AlipayGateway {
-    config: GatewayConfig,
+    pub(super) config: GatewayConfig,
 }
 
 impl AlipayGateway {
@@ -139,6 +140,9 @@ impl AlipayGateway {
                 echo.push((name.to_owned(), value));
             }
         }
+        if let (true, Some(url)) = (page::is_for_browsers(method), biz.text("quit_url")) {
+            echo.push(("quit_url".to_owned(), url));
+        }
         if biz.wants_option("gmt_refund_pay") {
             echo.push(("query_options".to_owned(), "gmt_refund_pay".to_owned()));
         }
@@ -196,6 +200,7 @@ impl Counterpart for AlipayGateway {
             Objection::OtherTerms => "ACQ.CONTEXT_INCONSISTENT",
             Objection::RefundTooMuch => "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL",
             Objection::RefundDiffers => "ACQ.DISCORDANT_REPEAT_REQUEST",
+            Objection::UnknownPayer => "ACQ.INVALID_PARAMETER",
             Objection::Busy => "ACQ.SYSTEM_ERROR",
         };
         let why = format!("{} on {}: {objection:?}", received.method, received.call.out_trade_no());
@@ -235,6 +240,10 @@ impl Counterpart for AlipayGateway {
                 };
                 add("trade_no", trade_no.as_str());
                 standing(&mut node, trade);
+            }
+            // What a browser opened is answered with a page (gateways.md 4.3).
+            Answer::Refused(refusal) if method_of(echo).is_some_and(page::is_for_browsers) => {
+                return page::refused(refusal);
             }
             Answer::Refused(refusal) => {
                 refusal_node(&mut node, refusal, echo);
@@ -322,7 +331,7 @@ impl Counterpart for AlipayGateway {
 }
 
 /// Query and body together, as the gateway sees them (gateways.md 4.1).
-fn merged(request: &Request<Bytes>) -> Result<Params, Refusal> {
+pub(super) fn merged(request: &Request<Bytes>) -> Result<Params, Refusal> {
     let broken = |why: String| no("isv.invalid-parameter", why);
     if request.method() != Method::POST && request.method() != Method::GET {
         return Err(broken(format!("the method is {}, not GET or POST", request.method())));

@@ -1,9 +1,10 @@
 //! Alipay OpenAPI, the classic gateway: a form signed with RSA2, answered by JSON with a signed node.
 //! Never trusts a value before the signature is checked, never decodes a form twice (gateways.md 4).
-//! `merchant` is our half, `gateway` theirs.
+//! `merchant` is our half, `gateway` theirs, and `page` what theirs says to a shopper's browser.
 
 mod gateway;
 mod merchant;
+mod page;
 #[cfg(test)]
 mod refund_tests;
 mod rules;

@@ -65,8 +65,11 @@ impl Biz<'_> {
             return Ok(None);
         }
         let url = get(self.params, "return_url");
-        if url.is_some_and(|url| url.len() > 256 || url::Url::parse(url).is_err()) {
-            return Err(invalid("return_url: an absolute URL of at most 256 bytes"));
+        if url.is_some_and(|url| url.len() > 256 || !is_web(url)) {
+            return Err(invalid("return_url: an absolute http(s) URL of at most 256 bytes"));
+        }
+        if self.text("quit_url").is_some_and(|url| url.len() > 400 || !is_web(&url)) {
+            return Err(invalid("quit_url: an absolute http(s) URL of at most 400 bytes"));
         }
         Ok(url.map(str::to_owned))
     }
@@ -237,6 +240,10 @@ pub(super) fn no(sub_code: &str, explanation: String) -> Refusal {
         explanation,
         echo: Vec::new(),
     }
+}
+
+fn is_web(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 fn refund_number(text: &str) -> Result<OutRefundNo, Refusal> {

@@ -32,7 +32,7 @@ pub struct GatewayConfig {
 /// Their half.
 #[derive(Clone, Debug)]
 pub struct WechatV2Gateway {
-    config: GatewayConfig,
+    pub(super) config: GatewayConfig,
 }
 
 impl WechatV2Gateway {
@@ -164,6 +164,7 @@ impl Counterpart for WechatV2Gateway {
                 ("REFUND_FEE_MISMATCH", "订单金额或退款金额与之前请求不一致，请核实后再试")
             }
             (Objection::RefundAbsent, _) => ("REFUNDNOTEXIST", "退款订单查询失败"),
+            (Objection::UnknownPayer, _) => ("PARAM_ERROR", "无效的openid"),
             (Objection::Busy, _) => ("SYSTEMERROR", "系统错误"),
         };
         let explanation = format!("{} on {}: {objection:?}", received.method, received.call.out_trade_no());
@@ -533,7 +534,7 @@ fn copy_echo(fields: &mut Fields, echo: &[(String, String)], names: &[&str]) {
     }
 }
 
-fn sign_type_of(echo: &[(String, String)]) -> SignType {
+pub(super) fn sign_type_of(echo: &[(String, String)]) -> SignType {
     echoed(echo, "sign_type").and_then(|word| word.parse().ok()).unwrap_or(SignType::Md5)
 }
 
