@@ -142,7 +142,7 @@ test('failed: human words, a code for support, a way on', async () => {
   const order = await demo.order();
   await inWechat(async (page) => {
     await page.goto(order.wpay_url);
-    await shows(page, /支付未完成[^]*问题代码 fail 支付失败：余额不足/);
+    await shows(page, /支付未完成[^]*问题代码 WX-FAIL 支付失败：余额不足/);
     assert.match(await page.locator('#urgent').textContent(), /支付未完成/);
     await page.getByRole('link', { name: '重新开始' }).click();
     await shows(page, /支付成功/);
@@ -330,6 +330,40 @@ describe('accessible in each state, light and dark', () => {
         }, { outcomes, context: { colorScheme } });
       });
     }
+  }
+});
+
+test('the order number is copied with one tap, and it is said', async () => {
+  const order = await demo.order();
+  await inWechat(async (page, calls, shopper) => {
+    await shopper.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: demo.base });
+    await page.goto(order.wpay_url);
+    await shows(page, /已取消/);
+    await page.getByRole('button', { name: '复制订单号' }).click();
+    await until('it says so', async () => (await page.locator('#calm').textContent()) === '已复制');
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), order.order_number);
+  }, { outcomes: ['cancel'] });
+});
+
+test('its time runs out: a warning, then the result', async () => {
+  const order = await demo.order({ expires_in: 600 });
+  await inWechat(async (page) => {
+    await page.goto(order.wpay_url);
+    await shows(page, /已取消/);
+    await demo.advance(545_000);
+    await shows(page, /还剩 1 分钟/, { within: 3_000 });
+    assert.match(await page.locator('#calm').textContent(), /还剩 1 分钟/);
+    await demo.advance(600_000);
+    await shows(page, /已过期/);
+  }, { outcomes: ['cancel'] });
+});
+
+test('nobody is named in the log, and no secret', async () => {
+  const { openid } = await demo.controlCall('GET', '/wechat');
+  const log = readFileSync(demo.logFile, 'utf8');
+  assert.ok(openid.length > 5 && log.length > 0);
+  for (const hidden of [openid, demo.credentials.wechat.app_secret, 'access_token?appid']) {
+    assert.ok(!log.includes(hidden), hidden.slice(0, 6));
   }
 });
 

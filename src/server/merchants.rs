@@ -137,6 +137,12 @@ impl Member {
         }
     }
 
+    /// Whether the configuration names this host (port ignored) for the merchant.
+    pub fn names(&self, host: &str) -> bool {
+        let name = host_name(host);
+        self.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
+    }
+
     /// The channels the merchant has, in the order they are offered.
     pub fn channels(&self) -> Vec<Channel> {
         Channel::ALL.iter().copied().filter(|channel| self.gateway(*channel).is_some()).collect()
@@ -191,10 +197,7 @@ impl Merchants {
     /// The merchant that an anonymous call to `host` (port ignored) means: the one that names the host,
     /// or the only one there is.
     pub fn by_host(&self, host: &str) -> Option<&Arc<Member>> {
-        let name = host_name(host);
-        let named = self.members.values().find(|member| {
-            member.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
-        });
+        let named = self.members.values().find(|member| member.names(host));
         named.or_else(|| {
             let mut all = self.members.values();
             all.next().filter(|_| all.next().is_none())

@@ -62,7 +62,7 @@
       if (turn !== turns) return;
       if (/:cancel$/.test(word)) { kept('cancelled'); return show('cancelled'); }
       if (/未注册/.test(why)) return show('unregistered', 'WX-DIRECTORY');
-      show('failed', (word.replace(/^.*:/, '') + ' ' + why).slice(0, 60));
+      show('failed', ('WX-FAIL ' + (why || word.replace(/^.*:/, ''))).slice(0, 60));
     });
   }
   function confirm() {
@@ -76,6 +76,10 @@
     }
   }
   function leave() { if (!leaving) { leaving = true; w.location.reload(); } }
+  function expiring(is) {
+    if (is === 'expiring' && html.getAttribute('data-state') !== is) say(words.expiring);
+    html.setAttribute('data-state', is);
+  }
   function offline(yes) {
     if (yes !== (html.getAttribute('data-offline') === '1')) {
       html.setAttribute('data-offline', yes ? '1' : '');
@@ -100,11 +104,19 @@
       try { is = JSON.parse(x.responseText).data.state; } catch (e) { /* no answer */ }
       if (is) lost = 0; else lost = lost || now();
       offline(!is && now() - lost >= 3000);
-      if (is && is !== 'pending' && is !== 'expiring') leave(); else later();
+      if (is && is !== 'pending' && is !== 'expiring') leave(); else { if (is) expiring(is); later(); }
     };
     x.send();
   }
   on(button, 'click', pay);
+  if (navigator.clipboard) {
+    html.setAttribute('data-awake', '');
+    on(d.querySelector('[data-copy]'), 'click', function () {
+      navigator.clipboard.writeText(this.getAttribute('data-copy')).then(function () {
+        html.setAttribute('data-copied', '1'); say(words.copied);
+      });
+    });
+  }
   on(d, 'visibilitychange', soon);
   on(w, 'focus', soon);
   on(w, 'online', soon);

@@ -12,6 +12,9 @@ use crate::world::World;
 
 const AGENT: &str = "Mozilla/5.0 (Linux; Android 14) Chrome/130.0 Mobile micromessenger/8.0.47 NetType/WIFI";
 
+/// What a page says whose way to WeChat and back is over.
+const STALE: &str = "这次打开已失效";
+
 /// A browser with a jar of its own that follows no redirect by itself.
 #[derive(Clone)]
 struct Browser {
@@ -140,14 +143,13 @@ async fn ways_back_that_lead_nowhere() {
     let url = order(&world, "Order", "STATES01").await;
     let other = order(&world, "Wallet", "STATES01").await;
     let base = |back: &str| back.split("&code=").next().unwrap().to_owned();
-    let stale = "这次打开已失效";
 
     // Another browser gets the link of this one.
     let (mut own, mut foreign) = (Browser::new(), Browser::new());
     let back = own.authorized(&url).await;
     let answer = foreign.get(&back).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    calm(&answer, stale);
+    calm(&answer, STALE);
     assert!(foreign.jar.is_empty(), "it learns nobody's openid: {:?}", foreign.jar);
 
     // For another order, made up, without code, without state: nothing is spent, nobody becomes known.
@@ -165,14 +167,14 @@ async fn ways_back_that_lead_nowhere() {
     for bent in &bent {
         let answer = own.get(bent).await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{bent}");
-        calm(&answer, stale);
+        calm(&answer, STALE);
     }
     // The real one still works, and once: a copy of the cookie does not help.
     let copy = own.clone();
     to(&own.get(&back).await);
     for jar in [copy.clone(), Browser::new()] {
         let mut replay = jar;
-        calm(&replay.get(&back).await, stale);
+        calm(&replay.get(&back).await, STALE);
     }
     // Who is known may load the old address again, with no code asked about.
     assert!(to(&own.get(&back).await).starts_with("/app/payment/wpay/STATES01?order_type=Order"));
@@ -181,7 +183,7 @@ async fn ways_back_that_lead_nowhere() {
     let mut late = Browser::new();
     let back = late.authorized(&other).await;
     world.emulator(Method::POST, "/clock", json!({ "advance_ms": 600_001 })).await;
-    calm(&late.get(&back).await, stale);
+    calm(&late.get(&back).await, STALE);
     // And the way on leads on.
     late.arrived(&world, &other).await;
 }
@@ -200,7 +202,7 @@ async fn codes_and_people_that_wechat_does_not_vouch_for() {
         let back = browser.authorized(&url).await;
         let (page, state) = (back.split("&code=").next().unwrap(), back.split("&state=").nth(1).unwrap());
         let answer = browser.get(&format!("{page}&code={code}&state={state}")).await;
-        calm(&answer, "这次打开已失效");
+        calm(&answer, STALE);
         assert!(browser.jar.is_empty(), "{:?}", browser.jar);
         browser.arrived(&world, &url).await;
     }

@@ -208,14 +208,15 @@ mod tests {
         OrderKey { merchant, order_type, number }
     }
 
+    /// Name, whether the same browser comes back, with what change to the state, for which order, when, and
+    /// whether it is taken.
+    type Case<'a> = (&'a str, bool, fn(&str) -> String, &'a OrderKey, UnixMillis, bool);
+
     #[test]
     fn which_states_are_taken() {
         let own = order(OrderType::Order, "12346");
         let wallet = order(OrderType::Wallet, "12346");
         let minutes = |count: i64| NOW.plus(count * 60_000);
-        // Name, who comes back, with what change to the state, for which order, when, whether it is taken.
-        type Case<'a> = (&'a str, bool, fn(&str) -> String, &'a OrderKey, UnixMillis, bool);
-        let same: fn(&str) -> String = str::to_owned;
         let cases: [Case<'_>; 9] = [
             ("right", true, same, &own, NOW, true),
             ("in the last moment", true, same, &own, minutes(10), true),

@@ -131,7 +131,7 @@ async fn show(
         oauth,
         browser: Browser::new(headers, checkout.sealing(), base, checkout.now()),
         asked: &asked,
-        origin: origin(&member, host, base).unwrap_or_else(|| base.to_owned()),
+        origin: origin(member.names(host), host, base),
         locale: locale(&order, &member, asked.lang, headers),
         client_ip: app.limits.address(peer, headers).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         order,
@@ -157,13 +157,15 @@ pub async fn instead(
     if !live_view(&order, checkout.now()).state.is_payable() {
         return None;
     }
-    let found_here =
-        checkout.merchants().by_host(host(headers)).is_some_and(|here| here.config.id == member.config.id);
-    let origin = if found_here {
-        String::new()
-    } else {
-        let first = member.config.hosts.first()?;
-        origin(&member, first, checkout.public_base_url())?
+    let here = checkout
+        .merchants()
+        .by_host(host(headers))
+        .is_some_and(|known| known.config.id == order.key.merchant);
+    let origin = match member.config.hosts.first() {
+        _ if here => String::new(),
+        Some(named) => origin(true, named, checkout.public_base_url()),
+        // The number alone would not say whose it is.
+        None => return None,
     };
     Some(found(&format!("{origin}{}", clean(&order.key, look.lang)), []))
 }
@@ -303,14 +305,15 @@ fn host(headers: &HeaderMap) -> &str {
     headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
-/// Where the merchant's pages inside WeChat are: under the host that names it, which is one of the
-/// configuration's, else under ours. `None`: the host is no host.
-fn origin(member: &Member, host: &str, public_base_url: &str) -> Option<String> {
-    if member.config.hosts.is_empty() {
-        return Some(public_base_url.to_owned());
+/// Where the merchant's pages inside WeChat are: under the host that the configuration names for it
+/// (`named`), else under ours. A host that is not named is nobody's word.
+fn origin(named: bool, host: &str, public_base_url: &str) -> String {
+    let ours = || public_base_url.to_owned();
+    let Ok(base) = url::Url::parse(public_base_url) else { return ours() };
+    match url::Url::parse(&format!("{}://{host}", base.scheme())) {
+        Ok(url) if named && url.host() != base.host() => url.origin().ascii_serialization(),
+        Ok(_) | Err(_) => ours(),
     }
-    let scheme = public_base_url.split_once("://").map_or("https", |(scheme, _)| scheme);
-    url::Url::parse(&format!("{scheme}://{host}")).ok().map(|url| url.origin().ascii_serialization())
 }
 
 /// The page's address with nothing in it but which order, and the language if one was chosen.
@@ -372,6 +375,23 @@ mod tests {
         assert_eq!(asked, expected);
         assert!(Asked::of("anew=1").anew);
         assert_eq!(Asked::of(""), Asked::default());
+    }
+
+    #[test]
+    fn where_wechat_sends_the_browser_back_to() {
+        let base = "https://pay.example:8443";
+        for (named, host, expected) in [
+            (true, "one.example", "https://one.example"),
+            (true, "One.example:9443", "https://one.example:9443"),
+            // A proxy in front may leave the port out.
+            (true, "pay.example", base),
+            (false, "evil.example", base),
+            (true, "a b", base),
+            (true, "one.example/path?query", "https://one.example"),
+            (false, "", base),
+        ] {
+            assert_eq!(origin(named, host, base), expected, "{host}");
+        }
     }
 
     #[test]

@@ -155,6 +155,8 @@ fn spoken(locale: Locale) -> String {
         "failed": [label(Label::Failed), label(Label::FailedMeans)],
         "unregistered": [label(Label::Unregistered), label(Label::UnregisteredMeans)],
         "absent": [label(Label::NoWallet), label(Label::NoWalletMeans)],
+        "copied": locale.say(Text::Copied),
+        "expiring": locale.say(Text::OneMinuteLeft),
         "offline": locale.say(Text::Offline),
         "code": locale.say(Text::SupportCode),
     })
@@ -271,6 +273,7 @@ fn stage(frame: &Frame<'_>, screen: &Screen, words: Words) -> impl IntoView + us
 fn summary(frame: &Frame<'_>) -> impl IntoView + use<> {
     let locale = frame.locale;
     let amount = frame.order.terms.total.to_string();
+    let number = frame.order.key.number.to_string();
     view! {
         <div class="summary">
             <p class="due">{locale.label(Label::AmountDue)}</p>
@@ -283,7 +286,18 @@ fn summary(frame: &Frame<'_>) -> impl IntoView + use<> {
             </p>
             <p class="title">{frame.order.terms.title.to_string()}</p>
             <p class="order second">
-                <span>{locale.label(Label::OrderNumber)} " " <b>{frame.order.key.number.to_string()}</b></span>
+                <span>{locale.label(Label::OrderNumber)} " " <b>{number.clone()}</b></span>
+                <button
+                    class="copy while-awake"
+                    type="button"
+                    data-copy=number
+                    aria-label=locale.label(Label::CopyOrderNumber)
+                >
+                    {locale.label(Label::Copy)}
+                </button>
+                <span class="while-copied" aria-hidden="true">
+                    {locale.say(Text::Copied)}
+                </span>
             </p>
         </div>
     }
@@ -325,5 +339,11 @@ fn more(frame: &Frame<'_>, screen: &Screen) -> impl IntoView + use<> {
         .into_any(),
         None => view! { <p class="second">{locale.label(Label::CloseTab)}</p> }.into_any(),
     };
-    view! { <div class="more">{why} <div class="actions">{paid} {other} {exit}</div></div> }
+    view! {
+        <div class="more">
+            <p class="second while-expiring">{locale.say(Text::OneMinuteLeft)}</p>
+            {why}
+            <div class="actions">{paid} {other} {exit}</div>
+        </div>
+    }
 }
