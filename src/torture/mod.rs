@@ -132,21 +132,27 @@ async fn all(plan: &Plan, only: &[Experiment]) -> anyhow::Result<bool> {
     say(&format!("Machine: {cores} cores, {system}; build: {build}; seed: {}\n", plan.seed))?;
     table::head()?;
     let whole = Stopwatch::start();
-    let (mut broken, mut not_run) = (0_u32, 0_u32);
+    let (mut broken, mut not_run) = (Vec::new(), 0_u32);
     for experiment in only {
         let rows = experiments::run(*experiment, plan).await.unwrap_or_else(|error| {
             vec![Row::new(experiment.to_string(), "runs to its end", format!("{error:#}"), false)]
         });
         for row in rows {
             row.print()?;
-            broken += u32::from(row.verdict == Verdict::Broken);
             not_run += u32::from(row.verdict == Verdict::NotRun);
+            if row.verdict == Verdict::Broken {
+                broken.push(row);
+            }
         }
     }
-    let end = if broken == 0 { "all held" } else { "NOT ALL HELD" };
-    let took = span(whole.elapsed());
-    say(&format!("\n{end}: {broken} broken, {not_run} not run here, in {took}"))?;
-    Ok(broken == 0)
+    let end = if broken.is_empty() { "all held" } else { "NOT ALL HELD" };
+    let (number, took) = (broken.len(), span(whole.elapsed()));
+    say(&format!("\n{end}: {number} broken, {not_run} not run here, in {took}"))?;
+    // Once more at the end: of a long run often only that is kept.
+    for row in &broken {
+        row.print()?;
+    }
+    Ok(broken.is_empty())
 }
 
 fn say(text: &str) -> io::Result<()> {

@@ -3,7 +3,7 @@
 
 use leptos::prelude::*;
 
-use super::view::LiveView;
+use super::view::{LiveView, Way};
 use crate::domain::id::Channel;
 
 /// Places the order at the channel's gateway, signed, or finds its live code again.
@@ -16,6 +16,8 @@ pub async fn push_order(
     page: String,
     /// Which gateway.
     channel: Channel,
+    /// How the shopper would like to get there; the answer says how it is.
+    way: Way,
 ) -> Result<LiveView, ServerFnError> {
-    crate::server::pages::calls::push_order(page, channel).await
+    crate::server::pages::calls::push_order(page, channel, way).await
 }

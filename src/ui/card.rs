@@ -25,7 +25,7 @@ pub(crate) fn CheckoutCard(
     let label = session.card.with_value(|card| card.locale.say(Text::TimeLeft));
     follow(session);
     view! {
-        <div class="stage">
+        <div class="stage" on:click=move |event| opened(session, &event)>
             <Stage session />
         </div>
         <div
@@ -71,21 +71,25 @@ fn sent(session: Session, event: &SubmitEvent) {
         Some("confirm") => session.confirm(),
         Some("refresh") => {
             event.prevent_default();
-            session.choose(session.channel.get_untracked());
+            session.renew();
         }
         // The radio buttons were heard already.
         _ => event.prevent_default(),
     }
 }
 
-/// The button that copies the order number was pressed.
-fn copied(session: Session, event: &MouseEvent) {
-    if target(event).is_none_or(|button| !button.has_attribute("data-copy")) {
-        return;
+/// The link to the wallet was followed.
+fn opened(session: Session, event: &MouseEvent) {
+    if target(event).is_some_and(|link| link.has_attribute("data-open")) {
+        session.opened();
     }
-    let (number, done) =
-        session.card.with_value(|card| (card.order_number.clone(), card.locale.say(Text::Copied)));
-    let writing = JsFuture::from(window().navigator().clipboard().write_text(&number));
+}
+
+/// A button that copies something was pressed: it names what.
+fn copied(session: Session, event: &MouseEvent) {
+    let Some(text) = target(event).and_then(|button| button.get_attribute("data-copy")) else { return };
+    let done = session.card.with_value(|card| card.locale.say(Text::Copied));
+    let writing = JsFuture::from(window().navigator().clipboard().write_text(&text));
     leptos::task::spawn_local(async move {
         // Refused where the page is framed without leave: the number can be selected by hand.
         if writing.await.is_ok() {

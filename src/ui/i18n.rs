@@ -44,7 +44,16 @@ catalogue! {
         ScanAli: "请使用支付宝扫一扫付款", "Scan with Alipay to pay";
         AltWx: "微信支付二维码，金额 {} 元", "WeChat Pay QR code, {} yuan";
         AltAli: "支付宝二维码，金额 {} 元", "Alipay QR code, {} yuan";
-        OpenAlipay: "打开支付宝付款", "Open Alipay";
+        ScanAny: "请使用微信或支付宝扫一扫付款", "Scan with WeChat or Alipay to pay";
+        AltAny: "付款二维码，微信和支付宝都可扫，金额 {} 元", "QR code for WeChat or Alipay, {} yuan";
+        HereWx: "将打开微信完成付款", "Pay in WeChat";
+        HereAli: "将前往支付宝完成付款", "Pay in Alipay";
+        PayNow: "立即支付", "Pay now";
+        Elsewhere: "请在浏览器中打开", "Open this page in your browser";
+        LeaveWechat: "微信内无法使用支付宝：点击右上角“…”，选择“在浏览器打开”",
+            "Alipay does not work inside WeChat: tap … at the top right and choose “Open in browser”";
+        LeaveAlipay: "支付宝内无法使用微信支付：请在系统浏览器中打开本页",
+            "WeChat Pay does not work inside Alipay: open this page in your browser";
         Fetching: "正在获取二维码", "Getting the QR code";
         WechatUnavailable: "微信支付暂时不可用", "WeChat Pay is unavailable at the moment";
         AlipayUnavailable: "支付宝暂时不可用", "Alipay is unavailable at the moment";
@@ -63,6 +72,8 @@ catalogue! {
         SpokenPaid: "支付成功，金额 {} 元", "Payment successful, {} yuan";
         SpokenScanWx: "请使用微信扫码支付，金额 {} 元", "Scan with WeChat to pay {} yuan";
         SpokenScanAli: "请使用支付宝扫码支付，金额 {} 元", "Scan with Alipay to pay {} yuan";
+        SpokenScanAny: "请使用微信或支付宝扫码支付，金额 {} 元", "Scan with WeChat or Alipay to pay {} yuan";
+        SpokenHere: "请点击立即支付，金额 {} 元", "Press Pay now to pay {} yuan";
         Expired: "二维码已过期", "The QR code has expired";
         ExpiredMeans: "订单未支付，没有发生扣款。请返回商家重新下单",
             "The order was not paid and no money was taken. Please order again at the merchant";
@@ -101,10 +112,14 @@ catalogue! {
         UseMethod: "使用所选方式", "Use this method";
         OnPhone: "请用另一台手机扫码，或保存二维码后在应用内识别",
             "Scan it with another phone, or save the picture and open it in the app";
-        LeaveWechat: "微信内无法使用支付宝：点击右上角“…”，选择“在浏览器打开”",
-            "Alipay does not work inside WeChat: tap … at the top right and choose “Open in browser”";
-        LeaveAlipay: "支付宝内无法使用微信支付：请在系统浏览器中打开本页",
-            "WeChat Pay does not work inside Alipay: open this page in your browser";
+        ScanInstead: "用另一台手机扫码", "Scan with another phone";
+        HereInstead: "在本机打开付款", "Pay on this phone";
+        LogInInstead: "登录支付宝网页付款", "Log in to Alipay in this browser";
+        AnyInstead: "一个二维码，微信、支付宝都可扫", "One code for WeChat and Alipay";
+        Stuck: "没有自动打开？请再点一次“立即支付”，或用另一台手机扫码；也请确认已安装对应的应用",
+            "It did not open? Press Pay now again, or scan with another phone; the app must be installed";
+        CopyLink: "复制付款链接", "Copy the payment link";
+        UseAlipay: "用支付宝付款", "Pay with Alipay";
         NewCode: "重新获取二维码", "Get a new QR code";
         NotYet: "暂未收到付款，您可以继续扫码支付", "No payment has arrived yet; you can still scan to pay";
         HavePaid: "我已支付，刷新结果", "I have paid, check again";

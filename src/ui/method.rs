@@ -4,7 +4,7 @@
 use leptos::prelude::*;
 
 use super::i18n::Label;
-use super::view::{CheckoutView, method_name};
+use super::view::{CheckoutView, Way, method_name};
 use crate::domain::id::Channel;
 
 /// The radio buttons, and a button to send them that is seen only while no island is awake.
@@ -36,10 +36,17 @@ pub fn method_switch(view: &CheckoutView) -> impl IntoView + use<> {
                 <legend>{locale.label(Label::Method)}</legend>
                 {radios.collect_view()}
             </fieldset>
+            {way_input(view)}
             <input type="hidden" name="lang" value=locale.as_str() />
             <button class="plain while-asleep" type="submit">
                 {locale.label(Label::UseMethod)}
             </button>
         </form>
     }
+}
+
+/// The way that the page shows, so that forms keep it; one code for all methods ends with the choice of one.
+pub fn way_input(view: &CheckoutView) -> impl IntoView + use<> {
+    let way = view.card.live.code.as_ref().map(|code| code.way).filter(|way| *way != Way::Any);
+    way.map(|way| view! { <input type="hidden" name="way" value=way.as_str() /> })
 }

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use super::i18n::Text;
 use super::qr::{Drawing, QrImage};
 use super::session::Session;
-use super::view::{CardView, CodeState, CodeView, LiveView, PageState, method_name};
+use super::view::{CardView, CodeState, CodeView, LiveView, PageState, Way, method_name};
 use crate::domain::id::Channel;
 
 /// The panel as data. It always has the same parts; the stylesheet hides those that are empty, so that the
@@ -26,7 +26,7 @@ pub struct Panel {
     pub heading: &'static str,
     /// What follows, a line each.
     pub text: String,
-    /// Opens the app.
+    /// Where the wallet is, when it is opened here.
     pub link: String,
 }
 
@@ -38,26 +38,48 @@ impl Panel {
 
     fn code(card: &CardView, channel: Channel, code: &CodeView) -> Self {
         let say = |text| card.locale.say(text);
-        let (alt, scan, down, class) = match channel {
-            Channel::Wx => (Text::AltWx, Text::ScanWx, Text::WechatUnavailable, "code wx"),
-            Channel::Ali => (Text::AltAli, Text::ScanAli, Text::AlipayUnavailable, "code ali"),
+        let (alt, scan, here, down, class) = match channel {
+            Channel::Wx => {
+                (Text::AltWx, Text::ScanWx, Text::HereWx, Text::WechatUnavailable, ["code wx", "open wx"])
+            }
+            Channel::Ali => (
+                Text::AltAli,
+                Text::ScanAli,
+                Text::HereAli,
+                Text::AlipayUnavailable,
+                ["code ali", "open ali"],
+            ),
+        };
+        let (alt, said, class) = match (code.way, class) {
+            (Way::Scan, [class, _]) => (alt, scan, class),
+            (Way::Any, _) => (Text::AltAny, Text::ScanAny, "code"),
+            (Way::Here, [_, class]) => (alt, here, class),
         };
         let mut panel = Self { class: "result bad", icon: MARK, heading: say(down), ..Self::default() };
         match code.state {
             CodeState::Ready => {
                 panel.class = class;
-                panel.heading = say(scan);
-                panel.code = Drawing::of(&code.content).unwrap_or_default();
-                panel.alt = card.locale.fill(alt, &card.amount);
-                // Alipay's code is an address that opens the app; WeChat's is for its scanner only.
-                if card.phone && channel == Channel::Ali {
+                panel.heading = say(said);
+                if code.way == Way::Here {
                     panel.link.clone_from(&code.content);
+                } else {
+                    panel.code = Drawing::of(&code.content).unwrap_or_default();
+                    panel.alt = card.locale.fill(alt, &card.amount);
                 }
             }
             CodeState::Waiting | CodeState::Over => {
                 panel.class = "result waiting";
                 panel.icon = "";
                 panel.heading = say(Text::Fetching);
+            }
+            CodeState::Elsewhere => {
+                panel.class = "result wait";
+                panel.icon = "M14 34l20-20M20 14h14v14";
+                panel.heading = say(Text::Elsewhere);
+                panel.text.push_str(say(match channel {
+                    Channel::Wx => Text::LeaveAlipay,
+                    Channel::Ali => Text::LeaveWechat,
+                }));
             }
             CodeState::Unavailable => panel.text.push_str(say(Text::UnavailableMeans)),
             CodeState::Refused => {
@@ -97,7 +119,7 @@ pub fn Stage(
     /// The card.
     session: Session,
 ) -> impl IntoView {
-    let open = session.card.with_value(|card| card.locale.say(Text::OpenAlipay));
+    let open = session.card.with_value(|card| card.locale.say(Text::PayNow));
     move || {
         let Panel { class, code, alt, icon, heading, text, link } = session.panel();
         view! {
@@ -111,7 +133,7 @@ pub fn Stage(
                     {heading}
                 </h2>
                 <p class="lines">{text}</p>
-                <a class="primary" href=link rel="noreferrer">
+                <a class="primary" href=link data-open="">
                     {open}
                 </a>
             </div>
@@ -141,7 +163,6 @@ mod tests {
             order_number: "12346".to_owned(),
             amount: "12.34".to_owned(),
             channel: Channel::Wx,
-            phone: true,
             asked: false,
             live,
         }
@@ -169,14 +190,22 @@ mod tests {
             state: CodeState::Ready,
             content: "https://qr.alipay.com/x".to_owned(),
             remaining_ms: 1,
+            way: Way::Scan,
         };
-        let refused = CodeView { content: "ACQ.SYSTEM".to_owned(), ..CodeView::bare(CodeState::Refused) };
-        let bare = CodeView::bare;
+        let here =
+            CodeView { content: "https://wx.tenpay.com/x".to_owned(), way: Way::Here, ..ready.clone() };
+        let any =
+            CodeView { content: "https://pay.example/pay/x".to_owned(), way: Way::Any, ..ready.clone() };
+        let bare = |state| CodeView::bare(state, Way::Scan);
+        let refused = CodeView { content: "ACQ.SYSTEM".to_owned(), ..bare(CodeState::Refused) };
         let (wx, ali) = (Channel::Wx, Channel::Ali);
         let pending = PageState::Pending;
         for (state, channel, code, expected) in [
             (pending, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
-            (pending, ali, &ready, "code ali | 请使用支付宝扫一扫付款 |  | QR | https://qr.alipay.com/x"),
+            (pending, ali, &ready, "code ali | 请使用支付宝扫一扫付款 |  | QR | "),
+            (pending, wx, &here, "open wx | 将打开微信完成付款 |  | - | https://wx.tenpay.com/x"),
+            (pending, ali, &here, "open ali | 将前往支付宝完成付款 |  | - | https://wx.tenpay.com/x"),
+            (pending, ali, &any, "code | 请使用微信或支付宝扫一扫付款 |  | QR | "),
             (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
             (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在获取二维码 |  | - | "),
             (
@@ -190,6 +219,12 @@ mod tests {
                 wx,
                 &refused,
                 "result bad | 微信支付暂时不可用 | 没有发生扣款。请换一种方式支付，或联系商家 / 问题代码 ACQ.SYSTEM | - | ",
+            ),
+            (
+                pending,
+                ali,
+                &bare(CodeState::Elsewhere),
+                "result wait | 请在浏览器中打开 | 微信内无法使用支付宝：点击右上角“…”，选择“在浏览器打开” | - | ",
             ),
             (
                 PageState::Confirming,
@@ -217,7 +252,7 @@ mod tests {
 
     #[test]
     fn success_is_shown_for_paid_only() {
-        let code = CodeView::bare(CodeState::Over);
+        let code = CodeView::bare(CodeState::Over, Way::Scan);
         for state in PageState::ALL {
             let says = line(*state, Channel::Wx, &code).contains("支付成功");
             assert_eq!(says, matches!(state, PageState::Paid | PageState::PaidTwice), "{state}");

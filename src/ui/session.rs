@@ -1,17 +1,22 @@
 //! What the card knows while it is open: signals, and the few things that change them.
 //! Never decides that an order is paid: it repeats what the server says, newest version first.
 
+use core::time::Duration;
+
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 
 use super::api::push_order;
 use super::countdown::{announcement, clock_face, urgency};
 use super::panel::Panel;
-use super::view::{CardView, CodeState, CodeView, Extra, LiveView, PageState};
+use super::view::{CardView, CodeState, CodeView, Extra, LiveView, PageState, Way};
 use crate::domain::id::Channel;
 
 /// How long "confirming" holds the shopper back when no gateway confirms, in ms.
 const CONFIRM_MS: f64 = 12_000.0;
+
+/// How long an app may take to open.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 /// The signals of one card. Times are ms on the browser's monotonic clock.
 #[derive(Clone, Copy)]
@@ -47,7 +52,7 @@ impl Session {
     pub fn new(card: CardView) -> Self {
         let live = card.live.clone();
         let left = live.remaining_ms.map(|ms| ms / 1_000);
-        let code = live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting));
+        let code = live.code.clone().unwrap_or(CodeView::bare(CodeState::Waiting, Way::Scan));
         let shown = shown(live.state, left, card.asked);
         Self {
             told: StoredValue::new((shown, card.channel, code.state, live.extra)),
@@ -125,7 +130,7 @@ impl Session {
         }
         self.tell();
         if state.is_payable() && self.code_until.get_value().is_some_and(|until| now > until) {
-            self.choose(self.channel.get_untracked());
+            self.renew();
         }
     }
 
@@ -146,7 +151,7 @@ impl Session {
         mark("data-code", code.as_str());
         let text = self.card.with_value(|card| {
             document().set_title(&card.window_title(state));
-            card.spoken(state, channel)
+            card.spoken(state, channel, self.code.with_untracked(|code| code.way))
         });
         let trouble = matches!(code, CodeState::Unavailable | CodeState::Refused);
         let trouble = state.is_payable() && trouble;
@@ -167,16 +172,27 @@ impl Session {
         }
     }
 
-    /// Switches to a method, or fetches its code anew.
+    /// Switches to a method. A code for all methods was not what is wanted, then.
     pub fn choose(self, channel: Channel) {
+        let way = self.code.with_untracked(|code| code.way);
+        self.fetch(channel, if way == Way::Any { Way::Scan } else { way });
+    }
+
+    /// Fetches the code anew.
+    pub fn renew(self) {
+        self.fetch(self.channel.get_untracked(), self.code.with_untracked(|code| code.way));
+    }
+
+    fn fetch(self, channel: Channel, way: Way) {
         self.channel.set(channel);
-        self.code.set(CodeView::bare(CodeState::Waiting));
+        self.code.set(CodeView::bare(CodeState::Waiting, way));
+        mark("data-stuck", "");
         self.code_until.set_value(None);
         mark("data-not-yet", "");
         self.tell();
         let page = self.card.with_value(|card| card.page.clone());
         leptos::task::spawn_local(async move {
-            let fresh = push_order(page, channel).await;
+            let fresh = push_order(page, channel, way).await;
             // A later choice has its own answer coming.
             if self.channel.get_untracked() != channel {
                 return;
@@ -184,10 +200,23 @@ impl Session {
             if let Ok(live) = fresh {
                 self.take(live);
             } else {
-                self.code.set(CodeView::bare(CodeState::Unavailable));
+                self.code.set(CodeView::bare(CodeState::Unavailable, way));
                 self.tell();
             }
         });
+    }
+
+    /// The link to the wallet was followed: if nothing has opened after a while, the page says what else
+    /// can be done.
+    pub fn opened(self) {
+        set_timeout(
+            move || {
+                if !document().hidden() && self.shown.get_untracked().is_payable() {
+                    mark("data-stuck", "1");
+                }
+            },
+            STUCK_AFTER,
+        );
     }
 
     /// "I have paid" is on its way to the server as a plain form; until the page comes back it shows that.
@@ -207,7 +236,7 @@ impl Session {
         let until = self.code.with_untracked(|code| match code.state {
             // While the server is still asking the gateway, nothing may be shown: ask again at once.
             CodeState::Ready | CodeState::Waiting => Some(now + f64::from(code.remaining_ms)),
-            CodeState::Unavailable | CodeState::Refused | CodeState::Over => None,
+            CodeState::Unavailable | CodeState::Refused | CodeState::Elsewhere | CodeState::Over => None,
         });
         self.code_until.set_value(until);
     }

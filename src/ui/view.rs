@@ -24,6 +24,11 @@ pub struct CheckoutView {
     pub channel: Channel,
     /// What the page is seen with.
     pub device: Device,
+    /// How else the order can be paid with each method, and where: shown where the device allows more than
+    /// one way.
+    pub ways: Vec<(Channel, Way)>,
+    /// The page's whole address with the chosen method, for another browser.
+    pub address: String,
     /// How often the page has refreshed itself since the shopper said "I have paid"; 0: not said.
     pub asked: u8,
     /// What of the payment is on its way back, and what is back, in yuan; none of either is absent.
@@ -47,8 +52,6 @@ pub struct CardView {
     pub amount: String,
     /// The chosen method.
     pub channel: Channel,
-    /// Seen on a phone, where an app can be opened by a link.
-    pub phone: bool,
     /// The shopper said "I have paid" and no gateway has confirmed it yet.
     pub asked: bool,
     /// What changes while the page is open.
@@ -118,7 +121,21 @@ pub struct CodeView {
     pub content: String,
     /// How long it may still be shown, in ms.
     pub remaining_ms: u32,
+    /// What is done with it.
+    pub way: Way,
 }
+
+word_enum!(
+    /// How the shopper gets from the page to a wallet.
+    Way {
+        /// Another device scans the method's code.
+        Scan = "scan",
+        /// A link in this very browser leads to the method.
+        Here = "here",
+        /// Another device scans this page's address, and pays with whatever it is scanned with.
+        Any = "any",
+    }
+);
 
 word_enum!(
     /// Where an order stands, in the words of the checkout page.
@@ -171,6 +188,8 @@ word_enum!(
         Unavailable = "unavailable",
         /// The gateway said no.
         Refused = "refused",
+        /// The app that shows the page does not let this method through; another browser does.
+        Elsewhere = "elsewhere",
         /// The order takes no payment any more.
         Over = "over",
     }
@@ -183,6 +202,8 @@ word_enum!(
         Desktop = "desktop",
         /// A phone's own browser.
         Phone = "phone",
+        /// A tablet's own browser: both of the above.
+        Tablet = "tablet",
         /// Inside WeChat.
         InWechat = "in_wechat",
         /// Inside Alipay.
@@ -262,8 +283,8 @@ impl LiveView {
 
 impl CodeView {
     /// A state that carries nothing.
-    pub const fn bare(state: CodeState) -> Self {
-        Self { state, content: String::new(), remaining_ms: 0 }
+    pub const fn bare(state: CodeState, way: Way) -> Self {
+        Self { state, content: String::new(), remaining_ms: 0, way }
     }
 }
 
@@ -279,12 +300,14 @@ impl CardView {
     }
 
     /// What is said when the state is reached.
-    pub fn spoken(&self, state: PageState, channel: Channel) -> String {
-        let text = match (state, channel) {
-            (PageState::Pending | PageState::Expiring, Channel::Wx) => Text::SpokenScanWx,
-            (PageState::Pending | PageState::Expiring, Channel::Ali) => Text::SpokenScanAli,
-            (PageState::Paid, _) => Text::SpokenPaid,
-            (other, _) => other.meaning().unwrap_or(other.heading()),
+    pub fn spoken(&self, state: PageState, channel: Channel, way: Way) -> String {
+        let text = match (state, channel, way) {
+            (PageState::Pending | PageState::Expiring, _, Way::Any) => Text::SpokenScanAny,
+            (PageState::Pending | PageState::Expiring, _, Way::Here) => Text::SpokenHere,
+            (PageState::Pending | PageState::Expiring, Channel::Wx, Way::Scan) => Text::SpokenScanWx,
+            (PageState::Pending | PageState::Expiring, Channel::Ali, Way::Scan) => Text::SpokenScanAli,
+            (PageState::Paid, _, _) => Text::SpokenPaid,
+            (other, _, _) => other.meaning().unwrap_or(other.heading()),
         };
         self.locale.fill(text, &self.amount)
     }

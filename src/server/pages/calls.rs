@@ -14,23 +14,32 @@ use tokio::time::timeout;
 
 use super::live::live_view;
 use super::look;
-use crate::domain::id::{Channel, Scene, UnixMillis};
+use super::ways::{Route, Seen};
+use crate::domain::id::{Channel, UnixMillis};
 use crate::domain::order::{Attempt, Order};
-use crate::server::checkout::{Checkout, CheckoutError};
+use crate::server::checkout::{Checkout, CheckoutError, Placing};
 use crate::server::error::ApiError;
 use crate::server::json::read_body;
-use crate::ui::view::{CodeState, CodeView, LiveView};
+use crate::server::limits::Limits;
+use crate::ui::view::{CodeState, CodeView, LiveView, Way};
 
 /// How long a page waits for a gateway before it is shown without a code.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// When a page that was shown without a code asks again, in ms.
 const ASK_AGAIN_MS: u32 = 1_000;
 /// How long "I have paid" waits for the gateways.
-const CONFIRM_PATIENCE: Duration = Duration::from_secs(4);
+pub const CONFIRM_PATIENCE: Duration = Duration::from_secs(4);
 
 /// `POST /api/…`: hands the call to the server function of that path.
-pub async fn serve(State(checkout): State<Checkout>, request: Request) -> Response {
+pub async fn serve(
+    State(checkout): State<Checkout>,
+    State(limits): State<Arc<Limits>>,
+    request: Request,
+) -> Response {
     let (mut head, body) = request.into_parts();
+    let device = look::device(&head.headers);
+    let address = limits.address(head.extensions.get().copied(), &head.headers);
+    let seen = Seen { device, way: None, address };
     // Server functions read their whole body: it is bounded here.
     let body = match read_body(body).await {
         Ok(body) => body,
@@ -39,7 +48,10 @@ pub async fn serve(State(checkout): State<Checkout>, request: Request) -> Respon
     // Leptos would send who accepts HTML back to where they say they came from.
     head.headers.remove(header::ACCEPT);
     let call = Request::from_parts(head, Body::from(body));
-    let context = move || provide_context(checkout.clone());
+    let context = move || {
+        provide_context(checkout.clone());
+        provide_context(seen);
+    };
     let mut answer = leptos_axum::handle_server_fns_with_context(context, call).await.into_response();
     answer.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     answer
@@ -49,9 +61,10 @@ pub async fn serve(State(checkout): State<Checkout>, request: Request) -> Respon
 ///
 /// # Errors
 /// Unknown page, or the store is unavailable.
-pub async fn push_order(page: String, channel: Channel) -> Result<LiveView, ServerFnError> {
+pub async fn push_order(page: String, channel: Channel, way: Way) -> Result<LiveView, ServerFnError> {
     let (checkout, order) = order_of(&page).await?;
-    let (order, code) = code_of(&checkout, order, channel).await;
+    let seen = Seen { way: Some(way), ..use_context().unwrap_or(Seen::SCREEN) };
+    let (order, code) = code_of(&checkout, order, channel, &seen).await;
     if let (Some(options), Some(cookie)) =
         (use_context::<ResponseOptions>(), look::cookie(channel, checkout.public_base_url()))
     {
@@ -76,50 +89,76 @@ fn refused(error: &CheckoutError) -> ServerFnError {
     ServerFnError::ServerError(error.to_string())
 }
 
-/// The code of a channel, placed if there is none, waiting for the gateway as long as a shopper does.
-/// The order comes back as it is afterwards.
-pub async fn code_of(checkout: &Checkout, order: Arc<Order>, channel: Channel) -> (Arc<Order>, CodeView) {
-    let now = checkout.now();
-    if let Some(code) = known_code(checkout, &order, channel) {
-        return (order, code);
-    }
-    let code = match timeout(PATIENCE, checkout.push(&order, scene(channel))).await {
+/// The code of a channel for who sees the page, placed if there is none, waiting for the gateway as long as
+/// a shopper does. The order comes back as it is afterwards.
+pub async fn code_of(
+    checkout: &Checkout,
+    order: Arc<Order>,
+    channel: Channel,
+    seen: &Seen,
+) -> (Arc<Order>, CodeView) {
+    let (placing, way) = match known_code(checkout, &order, channel, seen) {
+        Known::Code(code) => return (order, code),
+        Known::NotYet(placing, way) => (placing, way),
+    };
+    let code = match timeout(PATIENCE, checkout.push(&order, placing)).await {
         Ok(Ok(pushed)) => {
-            let code = ready(&pushed.order, &pushed.attempt, pushed.code.content, now);
+            let code = ready(&pushed.order, &pushed.attempt, pushed.code.content, way, checkout.now());
             return (pushed.order, code);
         }
         Ok(Err(CheckoutError::AlreadyPaid | CheckoutError::AlreadyClosed)) => {
             let order = checkout.reread(order.id).await.unwrap_or(order);
-            return (order, CodeView::bare(CodeState::Over));
+            return (order, CodeView::bare(CodeState::Over, way));
         }
         Ok(Err(CheckoutError::GatewayRefused { code, .. })) => {
-            CodeView { state: CodeState::Refused, content: code, remaining_ms: 0 }
+            CodeView { content: code, ..CodeView::bare(CodeState::Refused, way) }
         }
         Ok(Err(error)) => {
             tracing::warn!(order = %order.key, %channel, %error, "no code for the page");
-            CodeView::bare(CodeState::Unavailable)
+            CodeView::bare(CodeState::Unavailable, way)
         }
-        Err(_) => CodeView { remaining_ms: ASK_AGAIN_MS, ..CodeView::bare(CodeState::Waiting) },
+        Err(_) => CodeView { remaining_ms: ASK_AGAIN_MS, ..CodeView::bare(CodeState::Waiting, way) },
     };
     (order, code)
 }
 
-/// The code that is there already, without asking anybody; or that there is none any more.
-pub fn known_code(checkout: &Checkout, order: &Order, channel: Channel) -> Option<CodeView> {
-    let member = checkout.member(&order.key.merchant).ok()?;
-    let account = member.gateway(channel)?.account();
+/// What can be said of a channel's code without asking anybody.
+pub enum Known {
+    /// It is there, or there is none for a reason.
+    Code(CodeView),
+    /// It would have to be placed so.
+    NotYet(Placing, Way),
+}
+
+/// The code that is there already; or that there is none any more, or none for this device.
+pub fn known_code(checkout: &Checkout, order: &Arc<Order>, channel: Channel, seen: &Seen) -> Known {
     let now = checkout.now();
-    if !live_view(order, now).state.is_payable() {
-        return Some(CodeView::bare(CodeState::Over));
+    let live = live_view(order, now);
+    let route = seen.route(channel);
+    if !live.state.is_payable() {
+        return Known::Code(CodeView::bare(CodeState::Over, Way::Scan));
     }
-    let attempt = order.live_attempt(scene(channel), None, account, now)?;
-    Some(ready(order, attempt, attempt.code()?.content.clone(), now))
+    match route {
+        Route::Elsewhere => Known::Code(CodeView::bare(CodeState::Elsewhere, Way::Scan)),
+        Route::Page => Known::Code(CodeView {
+            content: checkout.checkout_url(&order.key),
+            remaining_ms: live.remaining_ms.unwrap_or(u32::MAX),
+            ..CodeView::bare(CodeState::Ready, Way::Any)
+        }),
+        Route::Attempt(placing, way) => match checkout.live(order, &placing) {
+            Ok(Some(known)) => Known::Code(ready(order, &known.attempt, known.code.content, way, now)),
+            Err(CheckoutError::AlreadyPaid | CheckoutError::AlreadyClosed) => {
+                Known::Code(CodeView::bare(CodeState::Over, way))
+            }
+            Ok(None) | Err(_) => Known::NotYet(placing, way),
+        },
+    }
 }
 
 /// Asks the gateways whether money came in, as long as a shopper waits. What cannot be asked is no
 /// news: the order comes back as it is known.
-pub async fn confirm(checkout: &Checkout, order: Arc<Order>) -> Arc<Order> {
-    match timeout(CONFIRM_PATIENCE, checkout.confirm(order.id)).await {
+pub async fn confirm(checkout: &Checkout, order: Arc<Order>, patience: Duration) -> Arc<Order> {
+    match timeout(patience, checkout.confirm(order.id)).await {
         Ok(Ok(order)) => order,
         Ok(Err(error)) => {
             tracing::warn!(order = %order.key, %error, "the gateways could not be asked");
@@ -129,15 +168,9 @@ pub async fn confirm(checkout: &Checkout, order: Arc<Order>) -> Arc<Order> {
     }
 }
 
-const fn scene(channel: Channel) -> Scene {
-    match channel {
-        Channel::Wx => Scene::Native,
-        Channel::Ali => Scene::QrCode,
-    }
-}
-
-fn ready(order: &Order, attempt: &Attempt, content: String, now: UnixMillis) -> CodeView {
+fn ready(order: &Order, attempt: &Attempt, content: String, way: Way, now: UnixMillis) -> CodeView {
     let margin = if order.ends_with(attempt) { 0 } else { Order::LIVE_MARGIN_MS };
     let remaining = attempt.expires_at.since(now).saturating_sub(margin).max(i64::from(ASK_AGAIN_MS));
-    CodeView { state: CodeState::Ready, content, remaining_ms: u32::try_from(remaining).unwrap_or(u32::MAX) }
+    let remaining_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
+    CodeView { state: CodeState::Ready, content, remaining_ms, way }
 }

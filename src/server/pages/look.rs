@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::domain::id::Channel;
 use crate::ui::i18n::Locale;
-use crate::ui::view::Device;
+use crate::ui::view::{Device, Way};
 
 /// The wishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Look {
     pub lang: Option<Locale>,
     /// `?channel=`.
     pub channel: Option<Channel>,
+    /// `?way=`.
+    pub way: Option<Way>,
     /// `?asked=`: how often the page has refreshed itself since "I have paid".
     pub asked: u8,
 }
@@ -27,6 +29,7 @@ impl Look {
             match &*name {
                 "lang" => look.lang = value.parse().ok(),
                 "channel" => look.channel = value.parse().ok(),
+                "way" => look.way = value.parse().ok(),
                 "asked" => look.asked = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -52,12 +55,15 @@ pub fn browser_locale(headers: &HeaderMap) -> Option<Locale> {
 
 /// What the page is seen with, as far as the browser says.
 pub fn device(headers: &HeaderMap) -> Device {
-    let agent = text(headers, &header::USER_AGENT);
-    if agent.contains("MicroMessenger") {
+    let agent = text(headers, &header::USER_AGENT).to_ascii_lowercase();
+    let has = |word| agent.contains(word);
+    if has("micromessenger") {
         Device::InWechat
-    } else if agent.contains("AlipayClient") {
+    } else if has("alipayclient") {
         Device::InAlipay
-    } else if agent.contains("Mobile") || agent.contains("Android") || agent.contains("iPhone") {
+    } else if has("ipad") || (has("android") && !has("mobile")) {
+        Device::Tablet
+    } else if has("mobile") || has("android") || has("iphone") {
         Device::Phone
     } else {
         Device::Desktop
@@ -138,9 +144,10 @@ mod tests {
 
     #[test]
     fn wishes() {
-        let look = Look::of(b"channel=ali&lang=en&asked=2&state=paid");
-        assert_eq!(look, Look { lang: Some(Locale::En), channel: Some(Channel::Ali), asked: 2 });
-        assert_eq!(Look::of(b"channel=visa&lang=xx&asked=-1"), Look::default());
+        let look = Look::of(b"channel=ali&lang=en&way=here&asked=2&state=paid");
+        let (lang, channel, way) = (Some(Locale::En), Some(Channel::Ali), Some(Way::Here));
+        assert_eq!(look, Look { lang, channel, way, asked: 2 });
+        assert_eq!(Look::of(b"channel=visa&lang=xx&way=out&asked=-1"), Look::default());
     }
 
     #[test]
@@ -163,6 +170,9 @@ mod tests {
             (android, Device::Phone, true),
             (&format!("{android} MicroMessenger/8.0.47"), Device::InWechat, true),
             (&format!("{android} AlipayClient/10.5.80"), Device::InAlipay, true),
+            ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148", Device::Phone, true),
+            ("Mozilla/5.0 (iPad; CPU OS 18_0 like Mac OS X) Mobile/15E148", Device::Tablet, true),
+            ("Mozilla/5.0 (Linux; Android 14; Pad) Chrome/130.0 Safari/537.36", Device::Tablet, true),
             ("Mozilla/5.0 (compatible; Googlebot/2.1)", Device::Desktop, false),
             ("facebookexternalhit/1.1", Device::Desktop, false),
             ("", Device::Desktop, true),

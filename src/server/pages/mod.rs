@@ -1,6 +1,6 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
-//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out; `wpay` is the page
-//! inside WeChat.
+//! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
+//! sites out; `wpay` is the page inside WeChat.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
@@ -9,6 +9,7 @@ mod live;
 mod look;
 mod pay;
 mod shell;
+mod ways;
 mod wpay;
 
 use std::sync::Arc;

@@ -5,23 +5,26 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{HeaderMap, Method};
 use url::Url;
 
-use super::calls::{code_of, confirm, known_code};
+use super::calls::{CONFIRM_PATIENCE, Known, PATIENCE, code_of, confirm, known_code};
 use super::live::{live_view, refunds};
 use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
+use super::ways::Seen;
 use super::{shell, wpay};
 use crate::domain::id::Channel;
 use crate::domain::order::Order;
+use crate::runtime::listen::PeerAddr;
 use crate::server::checkout::{Checkout, CheckoutError};
 use crate::server::error::ApiError;
 use crate::server::json::read_body;
+use crate::server::limits::Limits;
 use crate::server::merchants::Member;
 use crate::ui::i18n::Locale;
-use crate::ui::view::{CardView, CheckoutView, CodeState, CodeView, Device, LiveView, page_path};
+use crate::ui::view::{CardView, CheckoutView, CodeState, CodeView, Device, LiveView, Way, page_path};
 
 /// How often a page without script refreshes itself after "I have paid" before it shows the code again.
 const ASKED_MAX: u8 = 3;
@@ -29,8 +32,10 @@ const ASKED_MAX: u8 = 3;
 /// `GET`, `HEAD /pay/{page}`.
 pub async fn show(
     State(checkout): State<Checkout>,
+    State(limits): State<Arc<Limits>>,
     page: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    peer: Option<Extension<PeerAddr>>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -39,7 +44,8 @@ pub async fn show(
     if let Some(wpay) = wpay::instead(&checkout, &page, look, &method, &headers).await {
         return remember(wpay, look.channel, checkout.public_base_url());
     }
-    match page_of(&checkout, page, look, &method, &headers).await {
+    let seen = seen(&limits, look, peer, &headers);
+    match page_of(&checkout, page, look, seen, &method, &headers).await {
         Ok((view, member)) => {
             let response =
                 shell::page(shell::checkout(&view), view.card.locale, &member.config.embed_origins);
@@ -56,12 +62,15 @@ pub async fn show(
 /// An unknown `do`, a body that is too large.
 pub async fn act(
     State(checkout): State<Checkout>,
+    State(limits): State<Arc<Limits>>,
     Path(page): Path<String>,
+    peer: Option<Extension<PeerAddr>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let form = read_body(body).await?;
     let look = Look { asked: 0, ..Look::of(&form) };
+    let seen = seen(&limits, look, peer, &headers);
     let found = checkout.order_by_page(&page).await;
     let order = match found.and_then(|found| found.ok_or(CheckoutError::NotFound)) {
         Ok(order) => order,
@@ -70,31 +79,41 @@ pub async fn act(
     let what = url::form_urlencoded::parse(&form).find(|(name, _)| name == "do").map(|(_, what)| what);
     let asked = match what.as_deref() {
         Some("confirm") => {
-            let order = confirm(&checkout, order).await;
+            let order = confirm(&checkout, order, CONFIRM_PATIENCE).await;
             u8::from(live_view(&order, checkout.now()).state.is_payable())
         }
         Some("refresh") => {
             let member = checkout.member(&order.key.merchant)?;
-            code_of(&checkout, order, channel_of(&checkout, &member, look, &headers)).await;
+            let channel = channel_of(&checkout, &member, look, &headers);
+            code_of(&checkout, order, channel, &seen).await;
             0
         }
         Some(_) | None => return Err(ApiError::not_allowed("do", "confirm, refresh")),
     };
-    let address = address(&page, look.channel, look.lang, asked);
+    let address = address(&page, Look { asked, ..look });
     Ok(remember(Redirect::to(&address).into_response(), look.channel, checkout.public_base_url()))
 }
 
+/// Who sees the page.
+fn seen(limits: &Limits, look: Look, peer: Option<Extension<PeerAddr>>, headers: &HeaderMap) -> Seen {
+    let address = limits.address(peer.map(|Extension(peer)| peer), headers);
+    Seen { device: device(headers), way: look.way, address }
+}
+
 /// The page's address with what was wished for.
-pub fn address(page: &str, channel: Option<Channel>, lang: Option<Locale>, asked: u8) -> String {
+pub fn address(page: &str, look: Look) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    if let Some(channel) = channel {
+    if let Some(channel) = look.channel {
         query.append_pair("channel", channel.as_str());
     }
-    if let Some(lang) = lang {
+    if let Some(way) = look.way {
+        query.append_pair("way", way.as_str());
+    }
+    if let Some(lang) = look.lang {
         query.append_pair("lang", lang.as_str());
     }
-    if asked > 0 {
-        query.append_pair("asked", &asked.to_string());
+    if look.asked > 0 {
+        query.append_pair("asked", &look.asked.to_string());
     }
     let query = query.finish();
     if query.is_empty() { page_path(page) } else { format!("{}?{query}", page_path(page)) }
@@ -104,20 +123,32 @@ async fn page_of(
     checkout: &Checkout,
     page: String,
     look: Look,
+    seen: Seen,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<(CheckoutView, Arc<Member>), CheckoutError> {
-    let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
+    let mut order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
     let member = checkout.member(&order.key.merchant)?;
     let channel = channel_of(checkout, &member, look, headers);
     let asked = if look.asked > ASKED_MAX { 0 } else { look.asked };
-    let (order, code) = if is_shopper(method, headers) {
-        let (order, code) = code_of(checkout, order, channel).await;
+    let shopper = is_shopper(method, headers);
+    if shopper && asked > 0 && live_view(&order, checkout.now()).state.is_payable() {
+        // Back from a wallet, often before its notice; or "I have paid" on a page without script.
+        order = confirm(checkout, order, PATIENCE).await;
+    }
+    let (order, code) = if shopper && asked == 0 {
+        let (order, code) = code_of(checkout, order, channel, &seen).await;
         // A page without script refreshes itself.
         checkout.seen(&order);
         (order, code)
     } else {
-        let code = known_code(checkout, &order, channel).unwrap_or(CodeView::bare(CodeState::Waiting));
+        if shopper {
+            checkout.seen(&order);
+        }
+        let code = match known_code(checkout, &order, channel, &seen) {
+            Known::Code(code) => code,
+            Known::NotYet(_, way) => CodeView::bare(CodeState::Waiting, way),
+        };
         (order, code)
     };
     let live = LiveView { code: Some(code), ..live_view(&order, checkout.now()) };
@@ -126,10 +157,10 @@ async fn page_of(
         .or_else(|| browser_locale(headers))
         .or_else(|| member.config.locale.parse().ok())
         .unwrap_or(Locale::Zh);
-    Ok((
-        view_of(&order, &member, Shown { page, locale, channel, asked, device: device(headers) }, live),
-        member,
-    ))
+    let methods = offered(&member, channel, seen.device);
+    let checkout_url = checkout.checkout_url(&order.key);
+    let shown = Shown { page, locale, channel, methods, asked, seen, checkout_url };
+    Ok((view_of(&order, &member, shown, live), member))
 }
 
 /// What was decided about how the page is shown.
@@ -137,21 +168,40 @@ struct Shown {
     page: String,
     locale: Locale,
     channel: Channel,
+    methods: Vec<Channel>,
     asked: u8,
-    device: Device,
+    seen: Seen,
+    checkout_url: String,
+}
+
+/// What the device can be paid with. What it cannot is there only where somebody came for it.
+fn offered(member: &Member, channel: Channel, device: Device) -> Vec<Channel> {
+    let mut methods = member.channels();
+    methods.retain(|method| match device {
+        Device::InWechat => *method == Channel::Wx || *method == channel,
+        Device::InAlipay => *method == Channel::Ali || *method == channel,
+        Device::Desktop | Device::Tablet | Device::Phone => true,
+    });
+    methods
 }
 
 fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> CheckoutView {
-    let Shown { page, locale, channel, asked, device } = shown;
+    let Shown { page, locale, channel, methods, asked, seen, checkout_url } = shown;
+    let others = methods.iter().flat_map(|method| seen.others(*method).map(|way| (*method, way)));
+    // One code for all wallets makes sense only where there are several.
+    let several = methods.len() > 1;
+    let ways = others.filter(|(_, way)| several || *way != Way::Any).collect();
     let (refunding, refunded) = refunds(order);
     CheckoutView {
         payee: member.config.name.clone(),
         support: member.config.support.clone(),
         title: order.terms.title.to_string(),
         exit: order.terms.return_url.as_deref().and_then(|url| exit(url, order)),
-        methods: member.channels(),
+        methods,
         channel,
-        device,
+        device: seen.device,
+        ways,
+        address: format!("{checkout_url}?channel={channel}"),
         asked: if live.state.is_payable() { asked } else { 0 },
         refunding,
         refunded,
@@ -161,7 +211,6 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
             order_number: order.key.number.to_string(),
             amount: order.terms.total.to_string(),
             channel,
-            phone: device == Device::Phone,
             asked: asked > 0 && live.state.is_payable(),
             live,
         },
@@ -183,7 +232,7 @@ fn channel_of(checkout: &Checkout, member: &Member, look: Look, headers: &Header
     let inside = match device(headers) {
         Device::InWechat => Some(Channel::Wx),
         Device::InAlipay => Some(Channel::Ali),
-        Device::Desktop | Device::Phone => None,
+        Device::Desktop | Device::Tablet | Device::Phone => None,
     };
     let offered = member.channels();
     let wishes = [look.channel, inside, remembered(headers, checkout.public_base_url())];

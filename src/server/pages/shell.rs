@@ -9,15 +9,17 @@ use hydration_context::SsrSharedContext;
 use leptos::children::ToChildren;
 use leptos::prelude::*;
 
+use super::look::Look;
 use super::pay::address;
+use crate::domain::id::Channel;
 use crate::runtime::random;
 use crate::server::assets;
 use crate::server::error::{ApiError, Kind};
 use crate::ui::card::{CheckoutCard, CheckoutCardProps};
 use crate::ui::countdown::urgency;
 use crate::ui::i18n::{Label, Locale, Text, fill};
-use crate::ui::method::method_switch;
-use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, tail};
+use crate::ui::method::{method_switch, way_input};
+use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, Way, tail};
 
 /// Seconds until a page without script loads itself anew: while payable, while its code is awaited, and
 /// while money goes back.
@@ -155,11 +157,22 @@ fn refresh(view: &CheckoutView, code: CodeState) -> String {
     let seconds = match code {
         _ if view.card.live.state.is_over() => REFRESH_S.2,
         CodeState::Waiting => REFRESH_S.1,
-        CodeState::Ready | CodeState::Unavailable | CodeState::Refused | CodeState::Over => REFRESH_S.0,
+        CodeState::Ready
+        | CodeState::Unavailable
+        | CodeState::Refused
+        | CodeState::Elsewhere
+        | CodeState::Over => REFRESH_S.0,
     };
     let asked = if view.card.asked { view.asked.saturating_add(1) } else { 0 };
-    let address = address(&view.card.page, Some(view.channel), Some(view.card.locale), asked);
+    let address = address(&view.card.page, Look { asked, ..wished(view) });
     format!("{seconds};url={address}")
+}
+
+/// What keeps the page as it is shown, in addresses.
+fn wished(view: &CheckoutView) -> Look {
+    let way = view.card.live.code.as_ref().map(|code| code.way);
+    let way = way.filter(|_| view.card.live.state.is_payable());
+    Look { lang: Some(view.card.locale), channel: Some(view.channel), way, asked: 0 }
 }
 
 /// The document around a body. Escaping is Leptos's; only the tags of the frame are written here.
@@ -226,7 +239,7 @@ fn body(view: &CheckoutView) -> impl IntoView + use<> {
     let card = &view.card;
     let locale = card.locale;
     let other = locale.other();
-    let language = address(&card.page, Some(view.channel), Some(other), 0);
+    let language = address(&card.page, Look { lang: Some(other), ..wished(view) });
     let island = CheckoutCardProps::builder()
         .card(Packed::of(card))
         .children(ToChildren::to_children({
@@ -280,7 +293,7 @@ fn summary(view: &CheckoutView) -> impl IntoView + use<> {
                 <button
                     class="copy while-awake"
                     type="button"
-                    data-copy=""
+                    data-copy=card.order_number.clone()
                     aria-label=locale.label(Label::CopyOrderNumber)
                 >
                     {locale.label(Label::Copy)}
@@ -302,6 +315,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
             <form method="post" action=card.path() class=class data-do=what>
                 <input type="hidden" name="do" value=what />
                 <input type="hidden" name="channel" value=view.channel.as_str() />
+                {way_input(view)}
                 <input type="hidden" name="lang" value=locale.as_str() />
                 <button class="plain" type="submit">
                     {locale.label(label)}
@@ -310,13 +324,6 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
         }
     };
     let hint = |class: &'static str, text: &'static str| view! { <p class=class>{text}</p> };
-    // Inside one wallet's browser the other wallet cannot be paid with.
-    let guide = match view.device {
-        Device::InWechat => Some(hint("guide while-payable while-ali", locale.label(Label::LeaveWechat))),
-        Device::InAlipay => Some(hint("guide while-payable while-wx", locale.label(Label::LeaveAlipay))),
-        Device::Phone => Some(hint("second while-payable while-ready", locale.label(Label::OnPhone))),
-        Device::Desktop => None,
-    };
     let all = view.refunded.as_ref() == Some(&card.amount);
     let refunded = if all { Label::RefundedAll } else { Label::Refunded };
     let refund = |label: Label, yuan: &Option<String>| {
@@ -333,7 +340,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     };
     view! {
         <div class="more">
-            {guide}
+            {ways(view)}
             {refund(refunded, &view.refunded)}
             {refund(Label::Refunding, &view.refunding)}
             {hint("second while-expiring", locale.say(Text::OneMinuteLeft))}
@@ -347,19 +354,64 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     }
 }
 
+/// The other ways to pay, of each method, and what helps where a wallet does not open.
+fn ways(view: &CheckoutView) -> impl IntoView + use<> {
+    let card = &view.card;
+    let label = |label| card.locale.label(label);
+    let here = card.live.code.as_ref().is_some_and(|code| code.way == Way::Here);
+    // The page's own address for another browser: what a wallet will not open.
+    let link = card.live.code.as_ref().filter(|code| code.state == CodeState::Elsewhere);
+    let link = link.map(|_| {
+        view! {
+            <p class="second address">{view.address.clone()}</p>
+            <button class="plain while-awake" type="button" data-copy=view.address.clone()>
+                {label(Label::CopyLink)}
+            </button>
+        }
+    });
+    let others = view.ways.iter().map(|&(channel, way)| {
+        let class = match channel {
+            Channel::Wx => "while-wx",
+            Channel::Ali => "while-ali",
+        };
+        let text = match (way, view.device) {
+            (Way::Scan, _) => Label::ScanInstead,
+            (Way::Here, Device::Desktop) => Label::LogInInstead,
+            (Way::Here, _) => Label::HereInstead,
+            (Way::Any, _) => Label::AnyInstead,
+        };
+        let look = Look { lang: Some(card.locale), channel: Some(channel), way: Some(way), asked: 0 };
+        view! {
+            <a class=class href=address(&card.page, look)>
+                {label(text)}
+            </a>
+        }
+    });
+    let scanned = view.device == Device::Phone || view.device == Device::InWechat;
+    let on_phone = (scanned && !here).then(|| {
+        view! { <p class="second while-payable while-ready">{label(Label::OnPhone)}</p> }
+    });
+    let stuck = here.then(|| view! { <p class="wait while-stuck while-payable">{label(Label::Stuck)}</p> });
+    view! {
+        {link}
+        {on_phone}
+        {stuck}
+        <nav class="ways while-payable">{others.collect_view()}</nav>
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::Channel;
     use crate::ui::view::{CardView, CodeView, Extra, LiveView};
 
     fn view(state: PageState) -> CheckoutView {
         let paid = matches!(state, PageState::Paid | PageState::PaidTwice);
         let code = if state.is_payable() {
             let content = "weixin://wxpay/bizpayurl?pr=NwY5Mz9&groupid=00".to_owned();
-            CodeView { state: CodeState::Ready, content, remaining_ms: 60_000 }
+            CodeView { state: CodeState::Ready, content, remaining_ms: 60_000, way: Way::Scan }
         } else {
-            CodeView::bare(CodeState::Over)
+            CodeView::bare(CodeState::Over, Way::Scan)
         };
         let live = LiveView {
             state,
@@ -378,6 +430,8 @@ mod tests {
             methods: Channel::ALL.to_vec(),
             channel: Channel::Wx,
             device: Device::Desktop,
+            ways: vec![(Channel::Ali, Way::Here), (Channel::Wx, Way::Any)],
+            address: "https://pay.example/pay/AbCdEfGhIjKlMnOpQrStUv?channel=wx".to_owned(),
             asked: 0,
             refunding: None,
             refunded: None,
@@ -387,7 +441,6 @@ mod tests {
                 order_number: "12346".to_owned(),
                 amount: "12.34".to_owned(),
                 channel: Channel::Wx,
-                phone: false,
                 asked: false,
                 live,
             },
@@ -411,7 +464,8 @@ mod tests {
             "12346",
             "name=\"channel\" value=\"ali\"",
             "我已支付，刷新结果",
-            "content=\"5;url=/pay/AbCdEfGhIjKlMnOpQrStUv?channel=wx&amp;lang=zh-CN\"",
+            "content=\"5;url=/pay/AbCdEfGhIjKlMnOpQrStUv?channel=wx&amp;way=scan&amp;lang=zh-CN\"",
+            "href=\"/pay/AbCdEfGhIjKlMnOpQrStUv?channel=ali&amp;way=here&amp;lang=zh-CN\"",
             "29:41",
             "order_number=12346",
             "400-000-0000",

@@ -217,6 +217,7 @@ mod tests {
         let own = order(OrderType::Order, "12346");
         let wallet = order(OrderType::Wallet, "12346");
         let minutes = |count: i64| NOW.plus(count * 60_000);
+        let same: fn(&str) -> String = str::to_owned;
         let cases: [Case<'_>; 9] = [
             ("right", true, same, &own, NOW, true),
             ("in the last moment", true, same, &own, minutes(10), true),

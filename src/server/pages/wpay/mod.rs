@@ -6,7 +6,6 @@
 mod browser;
 mod page;
 
-use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -20,8 +19,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
+use super::calls::PATIENCE;
 use super::live::live_view;
-use super::look::{Look, browser_locale, is_shopper};
+use super::look::{Look, browser_locale, device, is_shopper};
 use super::shell;
 use crate::domain::id::{Channel, OrderKey, OrderNumber, OrderType, Payer};
 use crate::domain::order::Order;
@@ -37,12 +37,11 @@ use crate::server::merchants::Member;
 use crate::server::router::App;
 use crate::server::store::Find;
 use crate::ui::i18n::Locale;
+use crate::ui::view::Device;
 
 use browser::{Browser, Used};
 use page::{Frame, Screen, WalletCall};
 
-/// How long a page waits for WeChat to take the order before it is shown without.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// No code of WeChat's is longer.
 const CODE_MAX: usize = 512;
 
@@ -148,7 +147,7 @@ pub async fn instead(
     headers: &HeaderMap,
 ) -> Option<Response> {
     // "I have paid" is answered where it was said.
-    if look.channel == Some(Channel::Ali) || look.asked > 0 || !in_wechat(headers) {
+    if look.channel == Some(Channel::Ali) || look.asked > 0 || device(headers) != Device::InWechat {
         return None;
     }
     let order = checkout.order_by_page(page).await.ok()??;
@@ -291,14 +290,8 @@ impl Visit<'_> {
 
 /// The merchant's app at WeChat, if a shopper is inside WeChat and the merchant can be paid there.
 fn way_in<'a>(member: &'a Member, method: &Method, headers: &HeaderMap) -> Option<&'a WechatOauth> {
-    let shopper = in_wechat(headers) && is_shopper(method, headers);
+    let shopper = device(headers) == Device::InWechat && is_shopper(method, headers);
     member.oauth.as_ref().filter(|_| shopper && member.wx.is_some())
-}
-
-/// Also on a desktop, in a mini program, and in WeChat's app for companies (gateways.md 3.3).
-fn in_wechat(headers: &HeaderMap) -> bool {
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    agent.to_ascii_lowercase().contains("micromessenger")
 }
 
 fn host(headers: &HeaderMap) -> &str {
@@ -396,6 +389,7 @@ mod tests {
 
     #[test]
     fn who_is_inside_wechat() {
+        // Also on a desktop, in a mini program, and in WeChat's app for companies (gateways.md 3.3).
         let tail = "AppleWebKit/605.1.15 Mobile/15E148 MicroMessenger/8.0.47(0x18002f2c) NetType/WIFI";
         for (agent, inside) in [
             (format!("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) {tail}"), true),
@@ -406,7 +400,7 @@ mod tests {
             (String::new(), false),
         ] {
             let headers = HeaderMap::from_iter([(header::USER_AGENT, agent.parse().unwrap())]);
-            assert_eq!(in_wechat(&headers), inside, "{agent}");
+            assert_eq!(device(&headers) == Device::InWechat, inside, "{agent}");
         }
     }
 }

@@ -1,0 +1,166 @@
+// What a shopper is offered on each device and in each app, and that it leads to a paid order: codes to scan,
+// links to open here, one code for all wallets, and the guide where an app lets a method not through.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { desktop, launch, phone, picture, scan, visibleText } from '../lib/browser.mjs';
+import { startDemo, until } from '../lib/demo.mjs';
+
+const android = phone.userAgent;
+const iphone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1';
+const ipad = 'Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1';
+const alipay = `${android} AlipayClient/10.5.96.8000 Language/zh-Hans`;
+const wechat = `${android} MicroMessenger/8.0.50.2701(0x28003255) NetType/WIFI Language/zh_CN`;
+const tablet = { viewport: { width: 1024, height: 768 }, hasTouch: true, locale: 'zh-CN' };
+
+let demo;
+let browser;
+before(async () => {
+  [demo, browser] = await Promise.all([startDemo({ name: 'devices' }), launch()]);
+});
+after(async () => {
+  await browser?.close();
+  await demo?.stop();
+});
+
+/** A fresh order's page on a device, for `visit(page, order)`. */
+async function open(context, query, visit, fields = {}) {
+  const order = await demo.order(fields);
+  const shopper = await browser.newContext(context);
+  try {
+    const page = await shopper.newPage();
+    await page.goto(order.checkout_url + query);
+    await visit(page, order);
+  } finally {
+    await shopper.close();
+  }
+}
+
+const paid = (page) => page.getByText('支付成功').filter({ visible: true }).first().waitFor({ timeout: 15_000 });
+
+describe('a link that opens the wallet here', () => {
+  const cases = [
+    { name: 'Android', agent: android, query: '?channel=wx', scene: 'MWEB', link: /checkmweb\?prepay_id=wx.*&redirect_url=/ },
+    { name: 'Android', agent: android, query: '?channel=ali', scene: 'WAP', link: /method=alipay\.trade\.wap\.pay/ },
+    { name: 'iPhone', agent: iphone, query: '?channel=wx', scene: 'MWEB', link: /checkmweb\?prepay_id=wx/ },
+    { name: 'iPhone', agent: iphone, query: '?channel=ali', scene: 'WAP', link: /method=alipay\.trade\.wap\.pay/ },
+    { name: 'inside Alipay', agent: alipay, query: '', scene: 'WAP', link: /method=alipay\.trade\.wap\.pay/ },
+    { name: 'iPad, asked for', agent: ipad, query: '?channel=wx&way=here', scene: 'MWEB', link: /checkmweb/, context: tablet },
+    { name: 'computer, asked for', query: '?channel=ali&way=here', scene: 'PAGE', link: /method=alipay\.trade\.page\.pay/, context: desktop },
+  ];
+  for (const { name, agent, query, scene, link, context } of cases) {
+    for (const javaScriptEnabled of [true, false]) {
+      test(`${name} ${query}${javaScriptEnabled ? '' : ', without JavaScript'}`, async () => {
+        const device = { ...(context ?? phone), ...(agent ? { userAgent: agent } : {}), javaScriptEnabled };
+        await open(device, query, async (page, order) => {
+          const button = page.getByRole('link', { name: '立即支付' });
+          await button.waitFor();
+          const href = await button.getAttribute('href');
+          assert.match(href, link);
+          await picture(page, `devices-${name}-${scene}`);
+          const box = await button.boundingBox();
+          assert.ok(box.height >= 44, `the button is ${box.height} px high`);
+          assert.ok(box.y + box.height <= (context ?? phone).viewport.height, 'without scrolling');
+          const attempts = (await demo.orderNow(order.order_number)).attempts;
+          assert.deepEqual(attempts.map((attempt) => attempt.scene), [scene], 'one attempt, and no code beside it');
+          await demo.pay(href);
+          await paid(page);
+        });
+      });
+    }
+  }
+
+  test('it does not open: the page says what else can be done', async () => {
+    await open(phone, '?channel=wx', async (page) => {
+      await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
+      const help = page.getByText('没有自动打开？');
+      assert.equal(await help.isVisible(), false);
+      // An app that is not there: the address leads nowhere, and the page stays.
+      await page.evaluate(() => document.querySelector('a[data-open]').addEventListener('click', (event) => event.preventDefault()));
+      await page.getByRole('link', { name: '立即支付' }).click();
+      await help.waitFor({ timeout: 6_000 });
+      await picture(page, 'devices-stuck');
+    });
+  });
+
+  test('the other way: another phone scans', async () => {
+    await open(phone, '?channel=ali', async (page) => {
+      await page.getByRole('link', { name: '用另一台手机扫码' }).click();
+      const code = scan(await picture(page, 'devices-phone-scan'));
+      assert.match(code, /^https:\/\/qr\.alipay\.com\//);
+      await page.getByRole('link', { name: '在本机打开付款' }).waitFor();
+      await demo.pay(code);
+      await paid(page);
+    });
+  });
+});
+
+describe('a code to scan', () => {
+  for (const [name, context] of [['computer', desktop], ['iPad', { ...tablet, userAgent: ipad }]]) {
+    test(name, async () => {
+      await open(context, '?channel=wx', async (page) => {
+        const code = scan(await picture(page, `devices-${name}-code`));
+        assert.match(code, /^weixin:/);
+        await demo.pay(code);
+        await paid(page);
+      });
+    });
+  }
+
+  test('one for all wallets is the page itself, and opens what scans it', async () => {
+    await open(desktop, '', async (page, order) => {
+      await page.getByRole('link', { name: '一个二维码，微信、支付宝都可扫' }).click();
+      await page.getByText('请使用微信或支付宝扫一扫付款').first().waitFor();
+      const code = scan(await picture(page, 'devices-any'));
+      assert.equal(code, order.checkout_url);
+      const inAlipay = await browser.newContext({ ...phone, userAgent: alipay });
+      try {
+        const wallet = await inAlipay.newPage();
+        await wallet.goto(code);
+        await demo.pay(await wallet.getByRole('link', { name: '立即支付' }).getAttribute('href'));
+        await Promise.all([paid(page), paid(wallet)]);
+      } finally {
+        await inAlipay.close();
+      }
+      // Chosen on the computer and paid on the phone: one order, paid once.
+      assert.equal((await demo.orderNow(order.order_number)).payments.length, 1);
+    });
+  });
+
+  test('choosing a method leaves the code for all', async () => {
+    await open(desktop, '?way=any&channel=wx', async (page) => {
+      await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
+      await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
+      await page.getByText('请使用支付宝扫一扫付款').first().waitFor();
+      assert.match(scan(await picture(page, 'devices-any-left')), /^https:\/\/qr\.alipay\.com\//);
+    });
+  });
+});
+
+describe('inside an app that lets the method not through', () => {
+  for (const [name, agent, channel, words] of [
+    ['WeChat', wechat, 'ali', '微信内无法使用支付宝'],
+    ['Alipay', alipay, 'wx', '支付宝内无法使用微信支付'],
+  ]) {
+    test(`${name}: the guide, and a link to copy that opens the same order`, async () => {
+      await open({ ...phone, userAgent: agent }, `?channel=${channel}`, async (page, order) => {
+        await page.getByText(words).waitFor();
+        await page.getByText('请在浏览器中打开').first().waitFor();
+        await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
+        const copy = page.getByRole('button', { name: '复制付款链接' });
+        await copy.waitFor();
+        const link = await copy.getAttribute('data-copy');
+        assert.equal(link, `${order.checkout_url}?channel=${channel}`);
+        assert.ok((await visibleText(page)).includes(link), 'to be selected by hand where nothing can copy');
+        assert.deepEqual((await demo.orderNow(order.order_number)).attempts, [], 'nothing is placed');
+        await picture(page, `devices-guide-${name}`);
+      });
+    });
+  }
+});
+
+test('an unknown browser gets everything to choose from', async () => {
+  await open({ ...desktop, userAgent: 'curious/1.0' }, '', async (page) => {
+    assert.equal(await page.getByRole('radio').count(), 2);
+    assert.match(scan(await picture(page, 'devices-unknown')), /^weixin:/);
+  });
+});
