@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Storage knows the domain; the service stands on storage; the faces stand on the service.
     ("server::store", "domain runtime::crash"),
     ("server::capability", "domain"),
+    ("server::sealing", "runtime::random"),
     ("server::flight", ""),
     ("server::hub", "domain"),
     ("server::pace", "domain"),
@@ -28,7 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "server::checkout",
         "domain gateway runtime server::store server::capability server::config server::flight server::hub \
-         server::mall_tokens server::merchants server::pace server::pads",
+         server::mall_tokens server::merchants server::pace server::pads server::sealing",
     ),
     (
         "server::worker",
@@ -50,8 +51,9 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ),
     (
         "server::pages",
-        "domain runtime ui server::assets server::checkout server::merchants server::error server::config \
-         server::json server::limits server::pads server::router",
+        "domain gateway::Stamp gateway::wechat_oauth::Exchanged gateway::wechat_v2::PayParams runtime ui \
+          server::assets server::checkout server::merchants server::error server::config server::json \
+          server::limits server::pads server::router server::sealing server::store::Find",
     ),
     // Refusals must be known where they are put into words.
     ("server::error", "domain server::checkout::CheckoutError server::store::StoreError"),

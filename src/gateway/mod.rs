@@ -7,6 +7,7 @@ pub mod keys;
 #[cfg(test)]
 mod testing;
 mod visit;
+pub mod wechat_oauth;
 pub mod wechat_v2;
 pub mod xml;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -13,9 +14,13 @@ use super::store::Policies;
 use crate::domain::id::{Channel, MerchantId};
 use crate::gateway::alipay::{self, Alipay};
 use crate::gateway::keys::Secret;
+use crate::gateway::wechat_oauth::{Exchanged, WechatOauth};
 use crate::gateway::wechat_v2::{self, WechatV2};
 use crate::gateway::{Call, Merchant};
 use crate::runtime::transport::{Dial, NoClient, Wire};
+
+/// How long a shopper waits for WeChat to say who they are.
+const OPENID_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One merchant, ready to work.
 pub struct Member {
@@ -23,6 +28,8 @@ pub struct Member {
     pub config: Arc<MerchantConfig>,
     /// WeChat Pay by its own name: it also signs what pages and mini programs hand to WeChat.
     pub wx: Option<Arc<WechatV2>>,
+    /// Who looks at a page inside WeChat; absent without the app's secret.
+    pub oauth: Option<WechatOauth>,
     /// Our half of each gateway the merchant has.
     halves: BTreeMap<Channel, Arc<dyn Merchant>>,
     /// The way to the gateways, shared by all merchants.
@@ -60,6 +67,14 @@ impl Member {
         if let Some(wx) = &wx {
             halves.insert(Channel::Wx, wx.clone());
         }
+        let oauth = config.wechat.as_ref().and_then(|account| {
+            Some(WechatOauth {
+                app_id: account.app_id.clone(),
+                app_secret: account.app_secret.clone()?,
+                open_url: gateways.wechat_open.clone(),
+                api_url: gateways.wechat_api.clone(),
+            })
+        });
         let pem = config.wechat.as_ref().and_then(certificate);
         let certified =
             pem.map(|pem| dial.with_certificate(&[&gateways.wechat_pay], pem.expose().as_bytes()));
@@ -77,6 +92,7 @@ impl Member {
         Ok(Self {
             config: config.clone(),
             wx,
+            oauth,
             halves,
             wire: wire.clone(),
             certified: certified.transpose()?,
@@ -92,7 +108,7 @@ impl Member {
         webhooks: Arc<dyn Wire>,
     ) -> Self {
         let halves = halves.into_iter().collect();
-        Self { config, wx: None, halves, wire, certified: None, webhooks }
+        Self { config, wx: None, oauth: None, halves, wire, certified: None, webhooks }
     }
 
     /// Our half of a gateway, if the merchant has it.
@@ -107,6 +123,24 @@ impl Member {
             (Channel::Wx, Call::Refund { .. }, Some(certified)) => certified,
             _ => &self.wire,
         }
+    }
+
+    /// Asks WeChat whose code it is, once, as long as a shopper waits: a code is good for one question.
+    pub async fn openid(&self, code: &str) -> Exchanged {
+        let Some(request) = self.oauth.as_ref().and_then(|oauth| oauth.exchange(code).ok()) else {
+            return Exchanged::Unknown("there is nobody to ask".to_owned());
+        };
+        match tokio::time::timeout(OPENID_PATIENCE, self.wire.send(request)).await {
+            Ok(Ok(answer)) => WechatOauth::read(&answer),
+            Ok(Err(error)) => Exchanged::Unknown(error.to_string()),
+            Err(_) => Exchanged::Unknown("no answer in time".to_owned()),
+        }
+    }
+
+    /// Whether the configuration names this host (port ignored) for the merchant.
+    pub fn names(&self, host: &str) -> bool {
+        let name = host_name(host);
+        self.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
     }
 
     /// The channels the merchant has, in the order they are offered.
@@ -163,10 +197,7 @@ impl Merchants {
     /// The merchant that an anonymous call to `host` (port ignored) means: the one that names the host,
     /// or the only one there is.
     pub fn by_host(&self, host: &str) -> Option<&Arc<Member>> {
-        let name = host_name(host);
-        let named = self.members.values().find(|member| {
-            member.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
-        });
+        let named = self.members.values().find(|member| member.names(host));
         named.or_else(|| {
             let mut all = self.members.values();
             all.next().filter(|_| all.next().is_none())

@@ -20,6 +20,7 @@ pub mod pace;
 pub mod pads;
 pub mod pages;
 pub mod router;
+pub mod sealing;
 pub mod service;
 pub mod store;
 pub mod worker;

@@ -20,3 +20,4 @@ mod store;
 mod sweep;
 mod torture;
 mod world;
+mod wpay;

@@ -25,6 +25,7 @@ use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
 use crate::server::pace::Pace;
 use crate::server::pads::Pads;
+use crate::server::sealing::Sealing;
 use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError};
 
 pub use ask::event_of;
@@ -130,6 +131,7 @@ struct Inner {
     merchants: RwLock<Arc<Merchants>>,
     clock: Clock,
     capabilities: Capabilities,
+    sealing: Sealing,
     public_base_url: String,
     hub: Hub,
     pads: Pads,
@@ -156,6 +158,7 @@ impl Checkout {
             merchants: RwLock::new(Arc::new(merchants)),
             clock,
             capabilities: Capabilities::new(secret),
+            sealing: Sealing::new(secret),
             public_base_url,
             hub: Hub::default(),
             pads: Pads::default(),
@@ -198,6 +201,11 @@ impl Checkout {
     /// Tokens of the malls' own that were checked lately.
     pub fn mall_tokens(&self) -> &MallTokens {
         &self.inner.mall_tokens
+    }
+
+    /// Seals what browsers keep for us.
+    pub fn sealing(&self) -> &Sealing {
+        &self.inner.sealing
     }
 
     /// The merchants as now configured.

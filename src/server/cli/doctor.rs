@@ -107,6 +107,11 @@ fn about(merchant: &MerchantConfig) -> Vec<Finding> {
             "merchant {id} has no merchant_certificate_file, so WeChat will refuse its refunds"
         )));
     }
+    if merchant.wechat.as_ref().is_some_and(|wechat| wechat.app_secret.is_none()) {
+        findings.push(hint(format!(
+            "merchant {id} has no app_secret, so inside WeChat shoppers see a QR code instead of the wallet"
+        )));
+    }
     let channels = [("WeChat Pay", merchant.wechat.is_some()), ("Alipay", merchant.alipay.is_some())];
     let named: Vec<&str> = channels.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     findings.push(fine(format!("merchant {id} takes {}", named.join(" and "))));

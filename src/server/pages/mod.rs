@@ -1,7 +1,7 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
 //! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
-//! sites out. `pad` is the tablet in the shop, `pad_screen` writes it, `pad_live` tells it that something
-//! changed.
+//! sites out. `wpay` is the page inside WeChat. `pad` is the tablet in the shop, `pad_screen` writes it,
+//! `pad_live` tells it that something changed.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
@@ -14,6 +14,7 @@ mod pad_screen;
 mod pay;
 mod shell;
 mod ways;
+mod wpay;
 
 use std::sync::Arc;
 
@@ -40,4 +41,5 @@ pub fn routes(app: &App) -> Router<App> {
         .route(PushOrder::PATH, post(calls::serve))
         .layer(from_fn_with_state((Arc::clone(&app.limits), Rule::UnknownPage), misses))
         .layer(from_fn_with_state(app.checkout.clone(), csrf_guard))
+        .merge(wpay::routes(app))
 }

@@ -13,8 +13,8 @@ use url::Url;
 use super::calls::{CONFIRM_PATIENCE, PATIENCE, code_of, confirm, known_code};
 use super::live::{live_of, live_view, refunds};
 use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
-use super::shell;
 use super::ways::Seen;
+use super::{shell, wpay};
 use crate::domain::id::Channel;
 use crate::domain::order::Order;
 use crate::runtime::listen::PeerAddr;
@@ -41,6 +41,9 @@ pub async fn show(
 ) -> Response {
     let look = Look::of(query.unwrap_or_default().as_bytes());
     let page = page.map_or_else(|_| String::new(), |Path(page)| page);
+    if let Some(wpay) = wpay::instead(&checkout, &page, look, &method, &headers).await {
+        return remember(wpay, look.channel, checkout.public_base_url());
+    }
     let seen = seen(&limits, look, peer, &headers);
     match page_of(&checkout, page, look, seen, &method, &headers).await {
         Ok((view, member)) => {
@@ -212,7 +215,7 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
 }
 
 /// Back to the mall: with type and number of the order, never with a result (contract.md 5).
-fn exit(return_url: &str, order: &Order) -> Option<String> {
+pub fn exit(return_url: &str, order: &Order) -> Option<String> {
     let mut url = Url::parse(return_url).ok()?;
     url.query_pairs_mut()
         .append_pair("order_type", order.key.order_type.as_str())

@@ -34,6 +34,13 @@ pub struct Assets {
     loader: Option<(&'static str, &'static str, &'static str)>,
 }
 
+impl Assets {
+    /// For pages that have none.
+    pub(super) fn without_islands(&self) -> Self {
+        Self { nonce: self.nonce.clone(), style: self.style, loader: None }
+    }
+}
+
 /// The parts of the document that differ between pages.
 pub struct Document {
     /// Of the page.
@@ -137,8 +144,7 @@ pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
         watched: None,
         own: None,
     };
-    let plain = Assets { nonce: assets.nonce.clone(), style: assets.style, loader: None };
-    render(&document, &plain, || {
+    render(&document, &assets.without_islands(), || {
         view! {
             <main class="card">
                 <div class="result">
