@@ -435,13 +435,7 @@ impl Attempt {
 
     /// The code, if the gateway gave one and it is still good to show.
     pub fn code(&self) -> Option<&Code> {
-        match &self.state {
-            AttemptState::Ready(code) => Some(code),
-            AttemptState::Opening
-            | AttemptState::Refused { .. }
-            | AttemptState::Closed
-            | AttemptState::Paid => None,
-        }
+        if let AttemptState::Ready(code) = &self.state { Some(code) } else { None }
     }
 }
 
