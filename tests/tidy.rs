@@ -22,13 +22,14 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("server::flight", ""),
     ("server::hub", "domain"),
     ("server::pace", "domain"),
+    ("server::pads", "domain"),
     ("server::limits", "domain::id runtime server::error"),
     ("server::mall_tokens", "domain server::capability"),
     ("server::merchants", "domain gateway runtime server::capability server::config server::store::Policies"),
     (
         "server::checkout",
         "domain gateway runtime server::store server::capability server::config server::flight server::hub \
-         server::mall_tokens server::merchants server::pace server::sealing",
+         server::mall_tokens server::merchants server::pace server::pads server::sealing",
     ),
     (
         "server::worker",
@@ -51,8 +52,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "server::pages",
         "domain gateway::Stamp gateway::wechat_oauth::Exchanged gateway::wechat_v2::PayParams runtime ui \
-         server::assets server::checkout server::merchants server::error server::config server::json \
-         server::limits server::router server::sealing server::store::Find",
+          server::assets server::checkout server::merchants server::error server::config server::json \
+          server::limits server::pads server::router server::sealing server::store::Find",
     ),
     // Refusals must be known where they are put into words.
     ("server::error", "domain server::checkout::CheckoutError server::store::StoreError"),

@@ -69,6 +69,42 @@ describe('a link that opens the wallet here', () => {
     }
   }
 
+  for (const [name, context, query, steps] of [
+    ['WeChat on Android', phone, '?channel=wx', ['确认付款']],
+    ['Alipay on an iPhone', { ...phone, userAgent: iphone }, '?channel=ali', ['登录并继续', '确认付款']],
+    ['Alipay on a computer', desktop, '?channel=ali&way=here', ['登录并继续', '确认付款']],
+    ['Alipay, no JavaScript', { ...phone, javaScriptEnabled: false }, '?channel=ali', ['登录并继续', '确认付款']],
+  ]) {
+    test(`clicked to the end: ${name}`, async () => {
+      await open(context, query, async (page, order) => {
+        await page.getByRole('link', { name: '立即支付' }).click();
+        await page.waitForURL(`${demo.emulator}/**`);
+        for (const step of steps) await page.getByRole('button', { name: step }).click();
+        // Whatever stands in the address that leads back: the page asks the server.
+        const back = page.getByRole('link', { name: /返回商家|返回商户|完成/ });
+        await Promise.race([page.waitForURL(`${demo.base}/pay/**`), back.click().catch(() => {})]);
+        await page.waitForURL(`${demo.base}/pay/**`);
+        await paid(page);
+        assert.equal((await demo.orderNow(order.order_number)).payments.length, 1);
+      });
+    });
+  }
+
+  test('cancelled at the wallet: back here it is asked for, and can be paid again', async () => {
+    await open(phone, '?channel=ali', async (page, order) => {
+      await page.getByRole('link', { name: '立即支付' }).click();
+      await page.getByRole('button', { name: '取消' }).click();
+      await page.waitForURL(`${demo.base}/pay/**`);
+      assert.match(await visibleText(page), /正在确认支付结果|暂未收到付款|立即支付/);
+      assert.doesNotMatch(await visibleText(page), /支付成功/);
+      const again = page.getByRole('link', { name: '立即支付' });
+      await again.waitFor({ timeout: 20_000 });
+      await demo.pay(await again.getAttribute('href'));
+      await paid(page);
+      assert.equal((await demo.orderNow(order.order_number)).payments.length, 1);
+    });
+  });
+
   test('it does not open: the page says what else can be done', async () => {
     await open(phone, '?channel=wx', async (page) => {
       await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));

@@ -42,6 +42,21 @@ test('the mall closes the order', async () => {
   });
 });
 
+test('scanned with Alipay: the page says so, its code works on, and paid is still paid', async () => {
+  const order = await demo.order();
+  await open(order, async (page) => {
+    await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
+    await shows(page, /支付宝扫一扫/);
+    const code = scan(await picture(page, 'meanwhile-scanned-before'));
+    await demo.controlCall('POST', '/scan', { code });
+    await shows(page, /已扫码，请在手机上确认支付/, { within: 15_000 });
+    assert.equal(scan(await picture(page, 'meanwhile-scanned')), code, 'dimmed, and still to be scanned');
+    assert.match(await page.title(), /已扫码/);
+    await demo.pay(code);
+    await shows(page, /支付成功/);
+  });
+});
+
 test('paid after its end: the page takes back that no money was taken, and follows the money home', async () => {
   const order = await demo.order();
   await open(order, async (page) => {

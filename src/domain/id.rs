@@ -95,6 +95,10 @@ text_newtype!(
         && !text.trim().is_empty()
 );
 text_newtype!(
+    /// Our name for a tablet in the shop: random, 128 bits.
+    PadId, "22 of 0-9 A-Z a-z", |text| text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+);
+text_newtype!(
     /// The gateway's own number for a payment.
     TransactionId, "1 to 64 visible ASCII characters",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())

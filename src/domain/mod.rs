@@ -7,6 +7,7 @@ pub mod money;
 pub mod number;
 pub mod order;
 pub mod outbox;
+pub mod pad;
 pub mod refund;
 pub mod snapshot;
 pub mod time;

@@ -1,5 +1,5 @@
-//! What the gateways' answers to browsers share: whose browser it is, where it may be sent, how a refusal looks,
-//! and what faults do to them. Never decides about money: `oauth`, `mweb` and `cashier` do.
+//! What the gateways' answers to browsers share: whose browser it is, where it may be sent, how a refusal
+//! looks, and what faults do to them. Never decides about money: `oauth`, `mweb` and `cashier` do.
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -55,7 +55,7 @@ pub(super) fn router(emulator: Emulator) -> Router {
 /// | 4041 | `not_found`: no such page or call | 404 |
 /// | 4091 | `already_paid` | 409 |
 /// | 4092 | `closed` | 409 |
-/// | 4093 | `expired`: the code is older than two hours (WeChat's link: five minutes), or its trade's time is up | 409 |
+/// | 4093 | `expired`: the code is older than it may be, or its trade's time is up | 409 |
 /// | 4094 | `other_terms`: the order string's or link's number belongs to another trade | 409 |
 /// | 5000 | `broken`: the ledger cannot be written | 500 |
 #[derive(Debug, thiserror::Error)]

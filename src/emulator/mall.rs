@@ -10,9 +10,9 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::StartError;
 use super::ledger::{Ledger, LedgerError};
@@ -210,15 +210,6 @@ impl Mall {
 
     /// `POST /rest/orders`. If the answer is lost nothing is owed: the shopper buys again.
     async fn place(&self, item: &Item) -> Result<String, BuyError> {
-        #[derive(Deserialize)]
-        struct Placed {
-            data: Urls,
-        }
-        #[derive(Deserialize)]
-        struct Urls {
-            checkout_url: String,
-        }
-        let refused = |why: &dyn ToString| BuyError::Refused(why.to_string());
         let body = json!({
             "order_type": item.order_type,
             "order_number": item.order_number,
@@ -226,17 +217,36 @@ impl Mall {
             "total_fee": item.total_fee,
             "return_url": format!("{}/mall", self.inner.service),
         });
-        let request = Request::post(format!("{}/rest/orders", self.inner.service))
+        let placed = self.ask(Method::POST, "/rest/orders", Some(body), StatusCode::CREATED).await?;
+        let url = placed.get("checkout_url").and_then(Value::as_str);
+        url.map(str::to_owned).ok_or_else(|| BuyError::Refused("it names no checkout_url".to_owned()))
+    }
+
+    /// A call of the service's API; the `data` of its answer.
+    ///
+    /// # Errors
+    /// [`BuyError::Refused`] with the answer, if it is not the one that is wanted.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        wanted: StatusCode,
+    ) -> Result<Value, BuyError> {
+        let refused = |why: &dyn ToString| BuyError::Refused(why.to_string());
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.inner.service))
             .header(header::AUTHORIZATION, self.inner.api_key.expose())
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Bytes::from(body.to_string()))
+            .body(Bytes::from(body.map(|body| body.to_string()).unwrap_or_default()))
             .map_err(|error| refused(&error))?;
         let answer = self.inner.transport.send(request).await.map_err(|error| refused(&error))?;
-        if answer.status() != StatusCode::CREATED {
+        if answer.status() != wanted {
             return Err(refused(&String::from_utf8_lossy(answer.body())));
         }
-        let placed: Placed = serde_json::from_slice(answer.body()).map_err(|error| refused(&error))?;
-        Ok(placed.data.checkout_url)
+        let mut whole: Value = serde_json::from_slice(answer.body()).map_err(|error| refused(&error))?;
+        Ok(whole.get_mut("data").map(Value::take).unwrap_or_default())
     }
 
     /// Takes a webhook: checks it, writes it down, counts it once.

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::control::own_pages_only;
 use super::mall::{BuyError, Entry, Mall, SHELF};
 use super::page::{self, Frame, Language};
+use super::tablet;
 use crate::domain::money::Fen;
 use crate::runtime::clock::Clock;
 
@@ -23,6 +24,7 @@ pub fn router(mall: Mall, phone: String) -> Router {
     let pages = Router::new()
         .route("/mall", get(shop))
         .route("/mall/buy", post(buy))
+        .route("/mall/tablet", post(tablet::show))
         .route("/mall/style.css", get(page::style))
         .route("/mall/mall.js", get(script))
         .layer(middleware::from_fn(own_pages_only));
@@ -35,8 +37,8 @@ pub fn router(mall: Mall, phone: String) -> Router {
 }
 
 #[derive(Clone)]
-struct Shop {
-    mall: Mall,
+pub(super) struct Shop {
+    pub(super) mall: Mall,
     phone: String,
 }
 
@@ -102,12 +104,22 @@ fn order(language: Language, entry: Entry) -> impl IntoView {
     let pay = entry.checkout_url.filter(|_| entry.state == "pending").map(|url| {
         view! { <a href=url>{language.pick("去付款", "Pay")}</a> }
     });
+    let tablet = (entry.state == "pending").then(|| {
+        view! {
+            <form method="post" action="/mall/tablet">
+                <input type="hidden" name="order_type" value=entry.order_type.as_str() />
+                <input type="hidden" name="order_number" value=entry.order_number.clone() />
+                <button>{language.pick("在平板上收款", "On the tablet")}</button>
+            </form>
+        }
+    });
     view! {
         <li data-order=entry.order_number.clone()>
             <span>{entry.title}<br /><small class="second">{entry.order_number.clone()}</small></span>
             <span class="amount"><small>"¥"</small>{entry.total_fee.to_string()}</span>
             <b class=class>{state}</b>
             {pay}
+            {tablet}
         </li>
     }
 }
@@ -116,24 +128,27 @@ async fn buy(State(shop): State<Shop>, headers: HeaderMap, Form(form): Form<Boug
     let language = Language::of(&headers);
     match shop.mall.buy(&form.sku).await {
         Ok(checkout_url) => Redirect::to(&checkout_url).into_response(),
-        Err(error) => {
-            let status = match error {
-                BuyError::NoSuchGoods => StatusCode::NOT_FOUND,
-                BuyError::Refused(_) => StatusCode::BAD_GATEWAY,
-                BuyError::Ledger(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            let title = language.pick("未能下单", "Not ordered");
-            let content = view! {
-                <main class="card wide">
-                    <h1 class="bad">{title}</h1>
-                    <p>{error.to_string()}</p>
-                    <p><a href="/mall">{language.pick("返回商城", "Back to the mall")}</a></p>
-                </main>
-            };
-            let frame = Frame { language, title, class: "mall", root: "/mall/", script: None };
-            (status, frame.render(content)).into_response()
-        }
+        Err(error) => not_done(language, &error),
     }
+}
+
+/// The page that says why something was not done.
+pub(super) fn not_done(language: Language, error: &BuyError) -> Response {
+    let status = match error {
+        BuyError::NoSuchGoods => StatusCode::NOT_FOUND,
+        BuyError::Refused(_) => StatusCode::BAD_GATEWAY,
+        BuyError::Ledger(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let title = language.pick("没有完成", "Not done");
+    let content = view! {
+        <main class="card wide">
+            <h1 class="bad">{title}</h1>
+            <p>{error.to_string()}</p>
+            <p><a href="/mall">{language.pick("返回商城", "Back to the mall")}</a></p>
+        </main>
+    };
+    let frame = Frame { language, title, class: "mall", root: "/mall/", script: None };
+    (status, frame.render(content)).into_response()
 }
 
 async fn orders(State(shop): State<Shop>) -> Response {

@@ -25,6 +25,7 @@ mod phone;
 mod protocol;
 pub mod refunds;
 pub mod statement;
+mod tablet;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -92,7 +93,7 @@ pub struct EmulatorConfig {
     pub addresses: Addresses,
     /// The name that the phone shows as the payee.
     pub payee: String,
-    /// Where the merchant's pages are, besides this machine: what it has registered for WeChat's OAuth and H5.
+    /// Where the merchant's pages are, besides this machine: the domain it has registered.
     pub domain: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::id::OrderKey;
+use crate::domain::id::{MerchantId, OrderKey};
 
 /// What a capability opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,15 @@ impl Capabilities {
     /// `secret` is the content of `server.secret_file`.
     pub fn new(secret: &[u8]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+    }
+
+    /// What the database keeps of a code that people type: who has the bare hash of so short a code has the
+    /// code a minute later.
+    pub fn seal(&self, merchant: &MerchantId, code: &str) -> [u8; 32] {
+        let mac = hmac::sign(&self.key, format!("pairing\n{merchant}\n{code}").as_bytes());
+        let mut out = [0; 32];
+        out.copy_from_slice(mac.as_ref());
+        out
     }
 
     /// 128 bits of HMAC-SHA256(secret, purpose, order), as 22 URL-safe characters.

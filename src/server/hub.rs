@@ -28,6 +28,8 @@ struct Watched {
     seen_at: UnixMillis,
     /// When its gateways were last asked.
     asked_at: Option<UnixMillis>,
+    /// Whether a gateway has told that somebody opened its code. A hint for the eye, so it is not stored.
+    scanned: bool,
 }
 
 impl Hub {
@@ -59,6 +61,24 @@ impl Hub {
         }
     }
 
+    /// Somebody opened the order's code in a wallet; its watchers are told.
+    pub fn scanned(&self, id: OrderId) {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watched) = orders.get_mut(&id)
+            && !watched.scanned
+        {
+            watched.scanned = true;
+            // Nothing of the order itself has changed.
+            watched.current.send_modify(|_| {});
+        }
+    }
+
+    /// Whether somebody is known to have opened the order's code.
+    pub fn is_scanned(&self, id: OrderId) -> bool {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.get(&id).is_some_and(|watched| watched.scanned)
+    }
+
     /// The watched orders whose gateways should be asked now, the longest due first. Forgets what nobody
     /// has watched for a while.
     pub fn due(&self, now: UnixMillis) -> Vec<Arc<Order>> {
@@ -81,7 +101,8 @@ impl Hub {
 impl Watched {
     fn of(orders: &mut HashMap<OrderId, Self>, current: Arc<Order>, now: UnixMillis) -> &mut Self {
         let id = current.id;
-        let new = || Self { current: watch::Sender::new(current), seen_at: now, asked_at: None };
+        let new =
+            || Self { current: watch::Sender::new(current), seen_at: now, asked_at: None, scanned: false };
         let watched = orders.entry(id).or_insert_with(new);
         watched.seen_at = now;
         watched

@@ -28,6 +28,8 @@ pub enum Rule {
     UnknownNumber,
     /// Keys and tokens that nobody knows, neither we nor the mall.
     WrongKey,
+    /// Codes that pair a tablet, right or wrong: they are short.
+    PairingCode,
     /// Notices that are not trusted and are kept all the same; all senders together.
     UntrustedNotice,
 }
@@ -45,6 +47,7 @@ impl Rule {
             Self::AnonymousPush => Rate { burst: 120, each_ms: 500 },
             Self::UnknownPage | Self::WrongKey => Rate { burst: 20, each_ms: 3_000 },
             Self::UnknownNumber => Rate { burst: 20, each_ms: 10_000 },
+            Self::PairingCode => Rate { burst: 10, each_ms: 30_000 },
             Self::UntrustedNotice => Rate { burst: 600, each_ms: 100 },
         }
     }
@@ -105,6 +108,14 @@ impl Limits {
     /// For the demo, where everything comes from one machine.
     pub fn none() -> Self {
         Self { clock: None, proxies: Vec::new(), full_at: Mutex::default(), unkept: Mutex::default() }
+    }
+
+    /// Counts a guess, before anybody says whether it is right.
+    ///
+    /// # Errors
+    /// Too many: it is not to be looked into.
+    pub fn guess(&self, rule: Rule, request: &Request) -> Result<(), Wait> {
+        self.take(rule, self.visitor(request))
     }
 
     /// Whether an untrusted notice is to be kept. Those that are not are counted, and said in one line.

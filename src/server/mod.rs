@@ -17,6 +17,7 @@ pub mod mall_tokens;
 pub mod merchants;
 pub mod notice;
 pub mod pace;
+pub mod pads;
 pub mod pages;
 pub mod router;
 pub mod sealing;

@@ -66,6 +66,8 @@ catalogue! {
         OneMinuteLeft: "还剩 1 分钟，请尽快付款；超时后可返回商家重新下单", "1 minute left to pay; after that you can order again";
         ThirtySecondsLeft: "还剩 30 秒", "30 seconds left";
         Pending: "待支付", "To pay";
+        Scanned: "已扫码", "Scanned";
+        ScannedMeans: "已扫码，请在手机上确认支付", "Scanned; please confirm the payment on your phone";
         Confirming: "正在确认支付结果", "Confirming your payment";
         ConfirmingMeans: "请勿重复付款，通常只需几秒钟", "Please do not pay again; this usually takes a few seconds";
         Paid: "支付成功", "Payment successful";
@@ -170,7 +172,42 @@ catalogue! {
     }
 }
 
+catalogue! {
+    /// What the shop's tablet says besides.
+    PadText {
+        PairTitle: "配对收款平板", "Pair this tablet";
+        PairingCode: "配对码", "Pairing code";
+        PairHint: "在收银系统中新建一个收款平板，把得到的配对码输入这里。配对码 10 分钟内有效，只能使用一次",
+            "Add a pad in your till and type the code that it gives you. A code works once, within 10 minutes";
+        Pair: "配对", "Pair";
+        CodeWrong: "配对码不正确或已失效，请重新获取", "This code is wrong or too old; please get a new one";
+        CodesUsedUp: "尝试次数过多，请稍后再试", "Too many tries; please wait a little";
+        Waiting: "等待收款", "Ready for the next payment";
+        Broken: "暂时无法收款，正在自动重试", "Payments cannot be taken right now; trying again";
+        NoNetwork: "网络已断开，正在重新连接", "No network, reconnecting";
+        OrderTail: "订单 …{}", "Order …{}";
+        Staff: "店员", "Staff";
+        StaffTitle: "店员操作", "For staff";
+        TakeOff: "取消收款", "Take the order off";
+        PayBy: "改用{}", "Use {}";
+        PrintAgain: "重新打印", "Print again";
+        Done: "完成", "Done";
+        LastOrders: "最近五笔", "Last five orders";
+        NoOrders: "还没有收款", "None yet";
+        Order: "订单", "Order";
+        State: "状态", "State";
+        Time: "时间", "Time";
+        Receipt: "收款凭证", "Receipt";
+        SoundOn: "开启提示音", "Turn sound on";
+    }
+}
+
 impl Locale {
+    /// The tablet's text in this language.
+    pub const fn pad(self, text: PadText) -> &'static str {
+        text.in_locale(self)
+    }
+
     /// The text in this language.
     pub const fn say(self, text: Text) -> &'static str {
         text.in_locale(self)
@@ -213,7 +250,9 @@ mod tests {
         let texts = Text::ALL.iter().map(|text| both(text.in_locale(Locale::Zh), text.in_locale(Locale::En)));
         let labels =
             Label::ALL.iter().map(|label| both(label.in_locale(Locale::Zh), label.in_locale(Locale::En)));
-        texts.chain(labels).collect()
+        let pads =
+            PadText::ALL.iter().map(|text| both(text.in_locale(Locale::Zh), text.in_locale(Locale::En)));
+        texts.chain(labels).chain(pads).collect()
     }
 
     #[test]

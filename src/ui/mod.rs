@@ -11,6 +11,7 @@ pub mod card;
 pub mod countdown;
 pub mod i18n;
 pub mod method;
+pub mod pad;
 pub mod panel;
 pub mod qr;
 pub mod session;

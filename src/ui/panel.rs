@@ -33,7 +33,15 @@ pub struct Panel {
 impl Panel {
     /// The panel for a state.
     pub fn of(card: &CardView, state: PageState, channel: Channel, code: &CodeView, live: &LiveView) -> Self {
-        if state.is_payable() { Self::code(card, channel, code) } else { Self::result(card, state, live) }
+        if !state.is_payable() {
+            return Self::result(card, state, live);
+        }
+        let mut panel = Self::code(card, channel, code);
+        let seen = state == PageState::Scanned && channel == Channel::Ali && code.way == Way::Scan;
+        if seen && code.state == CodeState::Ready {
+            panel.heading = card.locale.say(Text::ScannedMeans);
+        }
+        panel
     }
 
     fn code(card: &CardView, channel: Channel, code: &CodeView) -> Self {
@@ -94,7 +102,9 @@ impl Panel {
         let say = |text| card.locale.say(text);
         let (class, icon) = match state {
             PageState::Paid | PageState::PaidTwice => ("result good", "M15 25l7 7 12-14"),
-            PageState::Pending | PageState::Expiring | PageState::Confirming => ("result waiting", ""),
+            PageState::Pending | PageState::Scanned | PageState::Expiring | PageState::Confirming => {
+                ("result waiting", "")
+            }
             PageState::PaidLate => ("result wait", "M24 14v11l7 5"),
             PageState::Expired | PageState::Closed => ("result", "M16 24h16"),
             PageState::AmountMismatch => ("result bad", MARK),
@@ -206,6 +216,8 @@ mod tests {
             (pending, wx, &here, "open wx | 将打开微信完成付款 |  | - | https://wx.tenpay.com/x"),
             (pending, ali, &here, "open ali | 将前往支付宝完成付款 |  | - | https://wx.tenpay.com/x"),
             (pending, ali, &any, "code | 请使用微信或支付宝扫一扫付款 |  | QR | "),
+            (PageState::Scanned, ali, &ready, "code ali | 已扫码，请在手机上确认支付 |  | QR | "),
+            (PageState::Scanned, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
             (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
             (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在获取二维码 |  | - | "),
             (

@@ -245,9 +245,9 @@ impl Session {
 /// The server's word, except that an answer that is awaited shows as `confirming`.
 pub const fn shown(state: PageState, left: Option<u32>, asked: bool) -> PageState {
     match (state, left) {
-        (PageState::Pending | PageState::Expiring, Some(0)) => PageState::Confirming,
-        (PageState::Pending | PageState::Expiring, _) if asked => PageState::Confirming,
-        (PageState::Pending, Some(1..60)) => PageState::Expiring,
+        (PageState::Pending | PageState::Scanned | PageState::Expiring, Some(0)) => PageState::Confirming,
+        (PageState::Pending | PageState::Scanned | PageState::Expiring, _) if asked => PageState::Confirming,
+        (PageState::Pending | PageState::Scanned, Some(1..60)) => PageState::Expiring,
         (state, _) => state,
     }
 }

@@ -142,6 +142,8 @@ word_enum!(
     PageState {
         /// Payable.
         Pending = "pending",
+        /// Payable, and somebody has opened the code in a wallet.
+        Scanned = "scanned",
         /// Payable for less than a minute.
         Expiring = "expiring",
         /// Whether money came in is being asked at the gateways.
@@ -215,7 +217,7 @@ impl PageState {
     /// Whether it can still be paid.
     pub const fn is_payable(self) -> bool {
         match self {
-            Self::Pending | Self::Expiring => true,
+            Self::Pending | Self::Scanned | Self::Expiring => true,
             Self::Confirming
             | Self::Paid
             | Self::Expired
@@ -229,7 +231,7 @@ impl PageState {
     /// Whether nothing more is expected to happen to the order.
     pub const fn is_over(self) -> bool {
         match self {
-            Self::Pending | Self::Expiring | Self::Confirming | Self::AmountMismatch => false,
+            Self::Pending | Self::Scanned | Self::Expiring | Self::Confirming | Self::AmountMismatch => false,
             Self::Paid | Self::Expired | Self::Closed | Self::PaidLate | Self::PaidTwice => true,
         }
     }
@@ -238,6 +240,7 @@ impl PageState {
     pub const fn heading(self) -> Text {
         match self {
             Self::Pending | Self::Expiring => Text::Pending,
+            Self::Scanned => Text::Scanned,
             Self::Confirming => Text::Confirming,
             Self::Paid | Self::PaidTwice => Text::Paid,
             Self::Expired => Text::Expired,
@@ -250,7 +253,7 @@ impl PageState {
     /// What it means for the shopper: whether money moved, and what to do.
     pub const fn meaning(self) -> Option<Text> {
         match self {
-            Self::Pending | Self::Expiring | Self::Paid => None,
+            Self::Pending | Self::Scanned | Self::Expiring | Self::Paid => None,
             Self::Confirming => Some(Text::ConfirmingMeans),
             Self::Expired => Some(Text::ExpiredMeans),
             Self::Closed => Some(Text::ClosedMeans),
@@ -302,10 +305,11 @@ impl CardView {
     /// What is said when the state is reached.
     pub fn spoken(&self, state: PageState, channel: Channel, way: Way) -> String {
         let text = match (state, channel, way) {
-            (PageState::Pending | PageState::Expiring, _, Way::Any) => Text::SpokenScanAny,
-            (PageState::Pending | PageState::Expiring, _, Way::Here) => Text::SpokenHere,
-            (PageState::Pending | PageState::Expiring, Channel::Wx, Way::Scan) => Text::SpokenScanWx,
-            (PageState::Pending | PageState::Expiring, Channel::Ali, Way::Scan) => Text::SpokenScanAli,
+            (PageState::Scanned, Channel::Ali, Way::Scan) => Text::ScannedMeans,
+            (open, _, Way::Any) if open.is_payable() => Text::SpokenScanAny,
+            (open, _, Way::Here) if open.is_payable() => Text::SpokenHere,
+            (open, Channel::Wx, Way::Scan) if open.is_payable() => Text::SpokenScanWx,
+            (open, Channel::Ali, Way::Scan) if open.is_payable() => Text::SpokenScanAli,
             (PageState::Paid, _, _) => Text::SpokenPaid,
             (other, _, _) => other.meaning().unwrap_or(other.heading()),
         };

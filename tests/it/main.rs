@@ -13,6 +13,7 @@ mod cli;
 mod flows;
 mod malls;
 mod outbox;
+mod pads;
 mod refunds;
 mod schema;
 mod store;

@@ -68,6 +68,12 @@ impl World {
         Reply { status: response.status(), json, text }
     }
 
+    /// One request as it is, and the cookie that comes back.
+    pub async fn cookie_of(&self, request: Request<Bytes>) -> String {
+        let response = self.caller.send(request).await.unwrap();
+        response.headers()["set-cookie"].to_str().unwrap().to_owned()
+    }
+
     /// Where it keeps everything.
     pub fn data(&self) -> &Path {
         self.data.path()

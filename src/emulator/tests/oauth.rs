@@ -12,7 +12,8 @@ impl World {
     fn link(&self, back: &str, state: &str) -> String {
         let app_id = &self.emulator.credentials().wechat.app_id;
         format!(
-            "/connect/oauth2/authorize?appid={app_id}&redirect_uri={}&response_type=code&scope=snsapi_base&state={state}",
+            "/connect/oauth2/authorize?appid={app_id}&redirect_uri={}&response_type=code&scope=snsapi_base\
+             &state={state}",
             encoded(back)
         )
     }
@@ -80,7 +81,8 @@ async fn the_order_of_parameters_and_everything_else_is_enforced() {
     let good = world.link(BACK, "s");
     let app_id = world.emulator.credentials().wechat.app_id.clone();
     let swapped = format!(
-        "/connect/oauth2/authorize?appid={app_id}&response_type=code&redirect_uri={}&scope=snsapi_base&state=s",
+        "/connect/oauth2/authorize?appid={app_id}&response_type=code&redirect_uri={}&scope=snsapi_base\
+         &state=s",
         encoded(BACK)
     );
     for (link, said) in [

@@ -1,6 +1,7 @@
 //! WeChat Pay API v2: flat XML, signed with MD5 or HMAC-SHA256 under the merchant's 32-character key.
 //! Never trusts a field before the signature over all of them is checked (gateways.md 1).
-//! `merchant` is our half, `gateway` and `bridge` theirs; `sealed` is what both know of the encrypted refund notice.
+//! `merchant` is our half, `gateway` and `bridge` theirs; `sealed` is what both know of the encrypted refund
+//! notice.
 
 mod bridge;
 mod gateway;

@@ -4,6 +4,7 @@
 mod auth;
 mod events;
 mod orders;
+mod pads;
 mod push;
 mod refunds;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -43,6 +44,9 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/rest/events", get(events::list))
         .route("/rest/events/{id}", get(events::read))
         .route("/rest/events/{id}/resend", post(events::resend))
+        .route("/rest/pads", post(pads::create).get(pads::list))
+        .route("/rest/pads/{pad}", delete(pads::remove))
+        .route("/rest/pads/{pad}/order", put(pads::show).delete(pads::clear))
         .layer(keys)
         .merge(shared)
 }

@@ -52,8 +52,7 @@ struct Created {
     token: String,
     checkout_url: String,
     wpay_url: String,
-    /// `null` until the in-store tablet page is built.
-    pad_url: Option<String>,
+    pad_url: String,
 }
 
 #[derive(Serialize)]
@@ -85,7 +84,7 @@ pub async fn create(State(checkout): State<Checkout>, request: Request) -> Resul
                 key.number,
                 key.order_type
             ),
-            pad_url: None,
+            pad_url: checkout.pad_url(&key.merchant),
             order: Snapshot::for_merchant(&order),
         },
     ))

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use http::StatusCode;
 
 use super::{Checkout, CheckoutError};
-use crate::domain::id::{Channel, TradeId};
+use crate::domain::id::{Channel, Scene, TradeId};
 use crate::domain::order::{Attempt, Event, Order, OrderId, Payment};
 use crate::gateway::{Call, Fault, Outgoing, Reply, Retry, Stamp, Trade};
 use crate::runtime::clock::Clock;
@@ -138,6 +138,10 @@ impl Checkout {
             Ok(reply) => return Err(CheckoutError::Internal(format!("not an answer to a query: {reply:?}"))),
             Err(error) => return Err(error.unavailable(channel)),
         };
+        // Alipay has a trade of a code only once somebody has scanned it (gateways.md 4.4).
+        if standing == Trade::Waiting && attempt.scene == Scene::QrCode {
+            self.inner.hub.scanned(id);
+        }
         let order = match event_of(trade, &standing) {
             Some(event) => self.apply(id, event).await?.0,
             None => order,

@@ -3,6 +3,7 @@
 //! a gateway inside a transaction. `push` places attempts, `ask` queries and closes them.
 
 mod ask;
+mod pad;
 mod push;
 mod refund;
 mod told;
@@ -23,6 +24,7 @@ use crate::server::hub::Hub;
 use crate::server::mall_tokens::MallTokens;
 use crate::server::merchants::{Member, Merchants};
 use crate::server::pace::Pace;
+use crate::server::pads::Pads;
 use crate::server::sealing::Sealing;
 use crate::server::store::{Applied, Find, InboxRow, NewOrder, Settle, Store, StoreError};
 
@@ -60,6 +62,12 @@ pub enum CheckoutError {
     /// The gateways make so many refunds of one payment and no more.
     #[error("the order has too many refunds")]
     TooManyRefunds,
+    /// No such pad, or not of this merchant.
+    #[error("no such pad")]
+    NoSuchPad,
+    /// The merchant has as many pads as it may.
+    #[error("the merchant has too many pads")]
+    TooManyPads,
     /// The merchant does not have this gateway.
     #[error("{0} is not configured")]
     NotConfigured(Channel),
@@ -126,6 +134,7 @@ struct Inner {
     sealing: Sealing,
     public_base_url: String,
     hub: Hub,
+    pads: Pads,
     pace: Pace,
     work: Notify,
     pushes: Flights<(OrderId, Scene, Option<Payer>), Result<Pushed, CheckoutError>>,
@@ -152,6 +161,7 @@ impl Checkout {
             sealing: Sealing::new(secret),
             public_base_url,
             hub: Hub::default(),
+            pads: Pads::default(),
             pace: Pace::default(),
             work: Notify::new(),
             pushes: Flights::default(),

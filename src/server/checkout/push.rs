@@ -79,20 +79,25 @@ impl Checkout {
     /// # Errors
     /// [`CheckoutError`]: the order takes no payment any more.
     pub fn live(&self, order: &Arc<Order>, placing: &Placing) -> Result<Option<Pushed>, CheckoutError> {
-        let now = self.now();
-        match order.state {
-            State::Pending => {}
-            State::Paid { .. } => return Err(CheckoutError::AlreadyPaid),
-            State::Closing { .. } | State::Closed { .. } => return Err(CheckoutError::AlreadyClosed),
-        }
-        if order.terms.expires_at.is_some_and(|at| at <= now) {
-            return Err(CheckoutError::AlreadyClosed);
-        }
+        self.payable(order)?;
         let channel = placing.scene.channel();
         let member = self.member(&order.key.merchant)?;
         let half = member.gateway(channel).ok_or(CheckoutError::NotConfigured(channel))?;
-        let attempt = order.live_attempt(placing.scene, placing.payer.as_ref(), half.account(), now);
+        let payer = placing.payer.as_ref();
+        let attempt = order.live_attempt(placing.scene, payer, half.account(), self.now());
         Ok(attempt.and_then(|attempt| pushed(order, attempt)))
+    }
+
+    /// Whether there is something to pay, and time for it.
+    pub(super) fn payable(&self, order: &Order) -> Result<(), CheckoutError> {
+        let ended = order.terms.expires_at.is_some_and(|at| at <= self.now());
+        match order.state {
+            State::Pending if !ended => Ok(()),
+            State::Paid { .. } => Err(CheckoutError::AlreadyPaid),
+            State::Pending | State::Closing { .. } | State::Closed { .. } => {
+                Err(CheckoutError::AlreadyClosed)
+            }
+        }
     }
 
     async fn place(&self, order: &Arc<Order>, placing: &Placing) -> Result<Pushed, CheckoutError> {

@@ -25,6 +25,11 @@ impl Checkout {
         self.inner.hub.seen(order, self.now());
     }
 
+    /// Whether a gateway has told that somebody opened the order's code (Alipay; WeChat does not tell).
+    pub fn is_scanned(&self, order: &Order) -> bool {
+        self.inner.hub.is_scanned(order.id)
+    }
+
     /// How fast the gateways are asked.
     pub fn pace(&self) -> &Pace {
         &self.inner.pace

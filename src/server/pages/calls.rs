@@ -12,7 +12,7 @@ use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 use tokio::time::timeout;
 
-use super::live::live_view;
+use super::live::{live_of, live_view};
 use super::look;
 use super::ways::{Route, Seen};
 use crate::domain::id::{Channel, UnixMillis};
@@ -70,7 +70,7 @@ pub async fn push_order(page: String, channel: Channel, way: Way) -> Result<Live
     {
         options.insert_header(header::SET_COOKIE, cookie);
     }
-    Ok(LiveView { code: Some(code), ..live_view(&order, checkout.now()) })
+    Ok(LiveView { code: Some(code), ..live_of(&checkout, &order) })
 }
 
 async fn order_of(page: &str) -> Result<(Checkout, Arc<Order>), ServerFnError> {
@@ -128,6 +128,16 @@ pub enum Known {
     Code(CodeView),
     /// It would have to be placed so.
     NotYet(Placing, Way),
+}
+
+impl Known {
+    /// For who must not have one placed.
+    pub fn shown(self) -> CodeView {
+        match self {
+            Self::Code(code) => code,
+            Self::NotYet(_, way) => CodeView::bare(CodeState::Waiting, way),
+        }
+    }
 }
 
 /// The code that is there already; or that there is none any more, or none for this device.

@@ -24,7 +24,7 @@ use crate::ui::view::{Extra, LiveView, PageState};
 
 /// How often the stream speaks when nothing changes: proxies cut what is silent for a minute, and the
 /// page takes 25 s of silence for a dead stream.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The order's last minute.
 const EXPIRING_MS: i64 = 60_000;
 
@@ -41,6 +41,15 @@ pub fn live_view(order: &Order, now: UnixMillis) -> LiveView {
         extra: extra(order),
         code: None,
     }
+}
+
+/// The same, with what the gateways are known to have seen besides.
+pub fn live_of(checkout: &Checkout, order: &Order) -> LiveView {
+    let live = live_view(order, checkout.now());
+    if live.state == PageState::Pending && checkout.is_scanned(order) {
+        return LiveView { state: PageState::Scanned, ..live };
+    }
+    live
 }
 
 /// Where the money stands that did not pay the order; of several, the one that needs a person most.
@@ -111,7 +120,7 @@ pub async fn status(
 ) -> Result<Response, ApiError> {
     let order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
     checkout.seen(&order);
-    let data = live_view(&order, checkout.now());
+    let data = live_of(&checkout, &order);
     let body = Json(json!({ "status_code": 0, "data": data }));
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
@@ -146,7 +155,7 @@ async fn next((checkout, mut orders): Watching) -> Option<(Result<Event, Infalli
         () = tokio::time::sleep(HEARTBEAT) => {}
     }
     let order = orders.borrow_and_update().clone();
-    let live = live_view(&order, checkout.now());
+    let live = live_of(&checkout, &order);
     let text = serde_json::to_string(&live).unwrap_or_default();
     let event = Event::default().id(live.version.to_string()).retry(Duration::from_secs(2)).data(text);
     Some((Ok(event), (checkout, orders)))

@@ -98,13 +98,14 @@ const PREVIEWERS: &[&str] = &[
 
 /// The method that this device used last, as it was remembered.
 pub fn remembered(headers: &HeaderMap, public_base_url: &str) -> Option<Channel> {
-    let name = cookie_name(public_base_url);
+    cookie_value(headers, cookie_name(public_base_url))?.parse().ok()
+}
+
+/// The value of a cookie.
+pub fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(known, _)| *known == name)
-        .and_then(|(_, value)| value.parse().ok())
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// A cookie that remembers the method on this device, for a year. It says nothing about anybody.
@@ -126,7 +127,8 @@ fn cookie_name(public_base_url: &str) -> &'static str {
     if is_https(public_base_url) { "__Host-shouyin_channel" } else { "shouyin_channel" }
 }
 
-fn is_https(public_base_url: &str) -> bool {
+/// Whether cookies can be kept to this host and to TLS.
+pub fn is_https(public_base_url: &str) -> bool {
     public_base_url.starts_with("https://")
 }
 

@@ -1,12 +1,16 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
 //! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
-//! sites out; `wpay` is the page inside WeChat.
+//! sites out. `wpay` is the page inside WeChat. `pad` is the tablet in the shop, `pad_screen` writes it,
+//! `pad_live` tells it that something changed.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
 mod guard;
 mod live;
 mod look;
+mod pad;
+mod pad_live;
+mod pad_screen;
 mod pay;
 mod shell;
 mod ways;
@@ -31,6 +35,9 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/pay/{page}", get(pay::show).post(pay::act))
         .route("/pay/{page}/status", get(live::status))
         .route("/pay/{page}/events", get(live::events))
+        .route("/pad/{merchant}", get(pad::show).post(pad::act))
+        .route("/pad/{merchant}/status", get(pad_live::status))
+        .route("/pad/{merchant}/events", get(pad_live::events))
         .route(PushOrder::PATH, post(calls::serve))
         .layer(from_fn_with_state((Arc::clone(&app.limits), Rule::UnknownPage), misses))
         .layer(from_fn_with_state(app.checkout.clone(), csrf_guard))

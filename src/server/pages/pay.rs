@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{HeaderMap, Method};
 use url::Url;
 
-use super::calls::{CONFIRM_PATIENCE, Known, PATIENCE, code_of, confirm, known_code};
-use super::live::{live_view, refunds};
+use super::calls::{CONFIRM_PATIENCE, PATIENCE, code_of, confirm, known_code};
+use super::live::{live_of, live_view, refunds};
 use super::look::{Look, browser_locale, device, is_shopper, remember, remembered};
 use super::ways::Seen;
 use super::{shell, wpay};
@@ -24,7 +24,7 @@ use crate::server::json::read_body;
 use crate::server::limits::Limits;
 use crate::server::merchants::Member;
 use crate::ui::i18n::Locale;
-use crate::ui::view::{CardView, CheckoutView, CodeState, CodeView, Device, LiveView, Way, page_path};
+use crate::ui::view::{CardView, CheckoutView, Device, LiveView, Way, page_path};
 
 /// How often a page without script refreshes itself after "I have paid" before it shows the code again.
 const ASKED_MAX: u8 = 3;
@@ -145,13 +145,10 @@ async fn page_of(
         if shopper {
             checkout.seen(&order);
         }
-        let code = match known_code(checkout, &order, channel, &seen) {
-            Known::Code(code) => code,
-            Known::NotYet(_, way) => CodeView::bare(CodeState::Waiting, way),
-        };
+        let code = known_code(checkout, &order, channel, &seen).shown();
         (order, code)
     };
-    let live = LiveView { code: Some(code), ..live_view(&order, checkout.now()) };
+    let live = LiveView { code: Some(code), ..live_of(checkout, &order) };
     let wished = look.lang.or_else(|| order.terms.locale.as_deref().and_then(|word| word.parse().ok()));
     let locale = wished
         .or_else(|| browser_locale(headers))

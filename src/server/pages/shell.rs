@@ -42,15 +42,21 @@ impl Assets {
 }
 
 /// The parts of the document that differ between pages.
-pub(super) struct Document {
+pub struct Document {
+    /// Of the page.
     pub locale: Locale,
+    /// Of the window.
     pub title: String,
+    /// Of `<body>`.
+    pub class: &'static str,
     /// Of `<html>`: what the stylesheet reads.
     pub marks: Vec<(&'static str, String)>,
     /// For pages without script: seconds, and where to.
     pub refresh: Option<String>,
     /// The page's `/status`, and the state that it shows: for the watchdog.
     pub watched: Option<(String, &'static str)>,
+    /// A style and a script in the place of the islands, by their plain names.
+    pub own: Option<(&'static str, &'static str)>,
 }
 
 /// A whole answer: the document that `draw` makes, with its headers and a nonce of its own.
@@ -106,6 +112,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
         let document = Document {
             locale: card.locale,
             title: card.window_title(state),
+            class: "checkout",
             marks: vec![
                 ("data-state", state.as_str().to_owned()),
                 ("data-channel", card.channel.as_str().to_owned()),
@@ -115,6 +122,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
             ],
             refresh: (!card.live.is_over()).then(|| refresh(view, code)),
             watched: (!over).then(|| (format!("{}/status", card.path()), watched)),
+            own: None,
         };
         render(&document, assets, || body(view).to_html())
     }
@@ -130,9 +138,11 @@ pub fn trouble(locale: Locale, gone: bool, assets: &Assets) -> String {
     let document = Document {
         locale,
         title: locale.label(title).to_owned(),
+        class: "checkout",
         marks: Vec::new(),
         refresh: (!gone).then(|| REFRESH_S.0.to_string()),
         watched: None,
+        own: None,
     };
     render(&document, &assets.without_islands(), || {
         view! {
@@ -176,16 +186,19 @@ fn wished(view: &CheckoutView) -> Look {
 }
 
 /// The document around a body. Escaping is Leptos's; only the tags of the frame are written here.
-pub(super) fn render(document: &Document, assets: &Assets, body: impl FnOnce() -> String) -> String {
-    // Ends with the block, and with it whatever signals the view has made.
-    let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
-    let (head, body) = owner.with(|| (head(document, assets).to_html(), body()));
+pub fn render(document: &Document, assets: &Assets, body: impl FnOnce() -> String) -> String {
+    let (head, body) = drawn(|| (head(document, assets).to_html(), body()));
     let mut html = format!("<!DOCTYPE html><html lang=\"{}\"", document.locale.as_str());
     for (name, word) in &document.marks {
         html.extend([" ", name, "=\"", word, "\""]);
     }
-    html.extend(["><head>", &head, "</head><body class=\"checkout\">", &body, "</body></html>"]);
+    html.extend(["><head>", &head, "</head><body class=\"", document.class, "\">", &body, "</body></html>"]);
     html
+}
+
+/// Draws views: whatever signals they make end with it.
+pub fn drawn<T>(draw: impl FnOnce() -> T) -> T {
+    Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands()))).with(draw)
 }
 
 fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
@@ -198,7 +211,15 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
         }
     });
     let style = assets.style.map(|style| view! { <link rel="stylesheet" href=style /> });
-    let loader = assets.loader.filter(|_| document.watched.is_some() || !document.marks.is_empty());
+    let own = document.own.map(|(style, script)| {
+        let style = assets::url(style).map(|style| view! { <link rel="stylesheet" href=style /> });
+        let nonce = nonce.clone();
+        let script =
+            assets::url(script).map(|script| view! { <script defer src=script nonce=nonce></script> });
+        (style, script)
+    });
+    let islands = own.is_none() && (document.watched.is_some() || !document.marks.is_empty());
+    let loader = assets.loader.filter(|_| islands);
     let loader = loader.map(|(loader, js, wasm)| {
         let (first, second) = (nonce.clone(), nonce.clone());
         view! {
@@ -219,6 +240,7 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
         {refresh}
         {style}
         <link rel="icon" href="/favicon.svg" r#type="image/svg+xml" />
+        {own}
         {loader}
         {watchdog}
     }

@@ -80,6 +80,23 @@ pub const REFUNDS: Columns = Columns {
     ],
 };
 
+/// Of `pads`.
+pub const PADS: Columns = Columns {
+    table: "pads",
+    names: &[
+        "id",
+        "pad",
+        "merchant_id",
+        "code_until",
+        "paired_at",
+        "order_id",
+        "channel",
+        "result_at",
+        "seen_at",
+        "version",
+    ],
+};
+
 impl Columns {
     /// A `SELECT` of them.
     pub fn select(&self, condition: &str) -> String {

@@ -2,6 +2,7 @@
 //! a closure or a half-done change out. Implementation: `sqlite`; schema: `migrations/`.
 
 mod columns;
+mod pads;
 mod rows;
 mod settle;
 pub mod sqlite;
@@ -16,9 +17,10 @@ use futures_util::future::BoxFuture;
 pub use tasks::{Delivery, Endpoint, Mall, Outage, Places, Sent, StoredEvent, Then, Try};
 
 use crate::domain::id::{
-    Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, Payer, Scene, TradeId, UnixMillis,
+    Channel, MerchantId, OrderKey, OutRefundNo, OutTradeNo, PadId, Payer, Scene, TradeId, UnixMillis,
 };
 use crate::domain::order::{Event, Order, OrderId, Refused, Terms};
+use crate::domain::pad::Pad;
 use crate::domain::refund::{DuplicatePayment, LatePayment, Policy};
 
 /// Why storage did not do what was asked. Nothing was changed, unless it says otherwise.
@@ -239,6 +241,48 @@ pub enum TaskOutcome {
     Sent(Sent),
 }
 
+/// A pad to be made.
+#[derive(Clone, Debug)]
+pub struct NewPad {
+    /// Its name.
+    pub id: PadId,
+    /// Whose it is.
+    pub merchant: MerchantId,
+    /// Hash of the code that pairs it.
+    pub code_hash: [u8; 32],
+    /// Until when that code is good.
+    pub code_until: UnixMillis,
+}
+
+/// How a merchant's pad is looked up.
+#[derive(Clone, Debug)]
+pub enum FindPad {
+    /// By its name.
+    Id(PadId),
+    /// By the hash of its cookie.
+    Cookie([u8; 32]),
+}
+
+/// A pad, and the order that was put on it.
+#[derive(Clone, Debug)]
+pub struct OnPad {
+    /// The pad.
+    pub pad: Pad,
+    /// The order, whether or not it is still shown.
+    pub order: Option<Order>,
+}
+
+/// What is changed of what a pad shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PadChange {
+    /// This order of its merchant.
+    Show(OrderId),
+    /// Nothing.
+    Clear,
+    /// The same order, to be paid this way.
+    Choose(Channel),
+}
+
 /// The storage of one service. Every method is one transaction.
 pub trait Store: Send + Sync {
     /// Creates the order, or finds the one that has its key. The flag says whether it was created.
@@ -334,6 +378,48 @@ pub trait Store: Send + Sync {
         event_id: String,
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Makes a pad. `None`: the merchant has as many as it may.
+    fn create_pad(&self, new: NewPad, now: UnixMillis) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;
+
+    /// A merchant's pads with the orders that were put on them, oldest first.
+    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<OnPad>, StoreError>>;
+
+    /// One pad of a merchant.
+    fn pad(&self, merchant: MerchantId, by: FindPad) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;
+
+    /// Pairs the pad that waits for this code, once. `None`: there is none.
+    fn pair_pad(
+        &self,
+        merchant: MerchantId,
+        code_hash: [u8; 32],
+        cookie_hash: [u8; 32],
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;
+
+    /// Changes what a merchant's pad shows; with `seen` only if that is still its version. The pad as it
+    /// then is.
+    fn change_pad(
+        &self,
+        merchant: MerchantId,
+        pad: PadId,
+        change: PadChange,
+        seen: Option<i64>,
+    ) -> BoxFuture<'_, Result<Option<Pad>, StoreError>>;
+
+    /// A paired pad was heard of. With `result` it shows, in this version, the end of its order.
+    fn pad_seen(
+        &self,
+        pad: PadId,
+        result: Option<i64>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The orders that were on a pad last, newest first.
+    fn pad_orders(&self, pad: PadId, limit: u32) -> BoxFuture<'_, Result<Vec<Order>, StoreError>>;
+
+    /// Removes a merchant's pad. `false`: there is none.
+    fn remove_pad(&self, merchant: MerchantId, pad: PadId) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Whether a transaction can be written now.
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>>;

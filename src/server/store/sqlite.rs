@@ -14,15 +14,16 @@ use tokio::sync::Semaphore;
 
 use super::rows::{insert_order, load_order_by_id, load_orders, number_taken, one_row, save_step};
 use super::settle::{apply, insert_notice, settle};
-use super::tasks;
 use super::writer::Writer;
 use super::{
-    Applied, Endpoint, Find, InboxRow, NewAttempt, NewOrder, Opened, Places, Policies, Settle, Store,
-    StoreError, StoredEvent, Task, TaskOutcome, Try,
+    Applied, Endpoint, Find, FindPad, InboxRow, NewAttempt, NewOrder, NewPad, OnPad, Opened, PadChange,
+    Places, Policies, Settle, Store, StoreError, StoredEvent, Task, TaskOutcome, Try,
 };
-use crate::domain::id::{MerchantId, UnixMillis};
+use super::{pads, tasks};
+use crate::domain::id::{MerchantId, PadId, UnixMillis};
 use crate::domain::number::out_trade_no;
 use crate::domain::order::{Attempt, AttemptState, Event, Order, OrderId, Refused, State, advance};
+use crate::domain::pad::Pad;
 
 mod embedded {
     refinery::embed_migrations!("src/server/store/migrations/sqlite");
@@ -407,6 +408,55 @@ impl Store for SqliteStore {
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.writer.run(move |connection| tasks::resend(connection, &merchant, &event_id, now)))
+    }
+
+    fn create_pad(&self, new: NewPad, now: UnixMillis) -> BoxFuture<'_, Result<Option<Pad>, StoreError>> {
+        Box::pin(self.writer.run(move |connection| pads::create(connection, &new, now)))
+    }
+
+    fn pads(&self, merchant: MerchantId) -> BoxFuture<'_, Result<Vec<OnPad>, StoreError>> {
+        Box::pin(self.read(move |connection| pads::list(connection, &merchant)))
+    }
+
+    fn pad(&self, merchant: MerchantId, by: FindPad) -> BoxFuture<'_, Result<Option<Pad>, StoreError>> {
+        Box::pin(self.read(move |connection| pads::find(connection, &merchant, &by)))
+    }
+
+    fn pair_pad(
+        &self,
+        merchant: MerchantId,
+        code: [u8; 32],
+        cookie: [u8; 32],
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Option<Pad>, StoreError>> {
+        Box::pin(self.writer.run(move |connection| pads::pair(connection, &merchant, code, cookie, now)))
+    }
+
+    fn change_pad(
+        &self,
+        merchant: MerchantId,
+        pad: PadId,
+        change: PadChange,
+        seen: Option<i64>,
+    ) -> BoxFuture<'_, Result<Option<Pad>, StoreError>> {
+        Box::pin(self.writer.run(move |connection| pads::change(connection, &merchant, &pad, change, seen)))
+    }
+
+    fn pad_seen(
+        &self,
+        pad: PadId,
+        result: Option<i64>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.run(move |connection| pads::seen(connection, &pad, result, now)))
+    }
+
+    fn pad_orders(&self, pad: PadId, limit: u32) -> BoxFuture<'_, Result<Vec<Order>, StoreError>> {
+        Box::pin(self.read(move |connection| pads::orders(connection, &pad, limit)))
+    }
+
+    fn remove_pad(&self, merchant: MerchantId, pad: PadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.writer.run(move |connection| pads::remove(connection, &merchant, &pad)))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -77,6 +77,7 @@ pub fn draw<'a>(frame: &'a Frame<'a>, screen: &'a Screen) -> impl FnOnce(&Assets
         let document = Document {
             locale,
             title: format!("{} ¥{}", words.heading, frame.order.terms.total),
+            class: "checkout",
             marks: vec![
                 ("data-state", frame.live.state.as_str().to_owned()),
                 ("data-channel", Channel::Wx.as_str().to_owned()),
@@ -84,6 +85,7 @@ pub fn draw<'a>(frame: &'a Frame<'a>, screen: &'a Screen) -> impl FnOnce(&Assets
             ],
             refresh: refresh.map(|seconds| format!("{seconds};url={}", frame.clean)),
             watched: None,
+            own: None,
         };
         let script = assets::url("bridge.js").map(|src| (src, assets.nonce.clone()));
         render(&document, &assets.without_islands(), || body(frame, screen, words, script).to_html())

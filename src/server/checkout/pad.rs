@@ -1,0 +1,182 @@
+//! Pads: the tablets in the shop. Which order one shows is stored; its followers are told after that. Changes
+//! no order and asks no gateway.
+
+use std::sync::Arc;
+
+use super::{Checkout, CheckoutError};
+use crate::domain::id::{Channel, MerchantId, PadId};
+use crate::domain::order::Order;
+use crate::domain::pad::{PAIRING_MS, Pad, PairingCode};
+use crate::runtime::random::{self, NoRandomness};
+use crate::server::capability::hash;
+use crate::server::pads::Follower;
+use crate::server::store::{FindPad, NewPad, OnPad, PadChange};
+
+/// That a pad is there is written down so often, in ms.
+const SEEN_EACH_MS: i64 = 30_000;
+
+impl From<NoRandomness> for CheckoutError {
+    fn from(error: NoRandomness) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl Checkout {
+    /// The merchant's page for tablets.
+    pub fn pad_url(&self, merchant: &MerchantId) -> String {
+        format!("{}/pad/{merchant}", self.inner.public_base_url)
+    }
+
+    /// Makes a pad that waits for a tablet, and the code that pairs one with it.
+    ///
+    /// # Errors
+    /// [`CheckoutError::TooManyPads`].
+    pub async fn create_pad(&self, merchant: &MerchantId) -> Result<(Pad, PairingCode), CheckoutError> {
+        let name = random::base62(22)?;
+        let id = PadId::new(name).map_err(|error| CheckoutError::Internal(error.to_string()))?;
+        let code = PairingCode::of(random::bytes()?);
+        let now = self.now();
+        let new = NewPad {
+            id,
+            merchant: merchant.clone(),
+            code_hash: self.inner.capabilities.seal(merchant, code.as_str()),
+            code_until: now.plus(PAIRING_MS),
+        };
+        let pad = self.inner.store.create_pad(new, now).await?.ok_or(CheckoutError::TooManyPads)?;
+        Ok((pad, code))
+    }
+
+    /// Pairs the pad that waits for the code with whoever keeps the answer: the secret of its cookie, always a
+    /// new one. `None`: no pad waits for it, or no longer.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn pair_pad(
+        &self,
+        merchant: &MerchantId,
+        code: &PairingCode,
+    ) -> Result<Option<String>, CheckoutError> {
+        let secret = random::base62(22)?;
+        let code = self.inner.capabilities.seal(merchant, code.as_str());
+        let store = &self.inner.store;
+        let paired = store.pair_pad(merchant.clone(), code, hash(&secret), self.now()).await?;
+        Ok(paired.map(|pad| {
+            tracing::info!(%merchant, pad = %pad.id, "a tablet was paired");
+            secret
+        }))
+    }
+
+    /// A merchant's pads, and what each shows now.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn pads(&self, merchant: &MerchantId) -> Result<Vec<OnPad>, CheckoutError> {
+        let now = self.now();
+        let pads = self.inner.store.pads(merchant.clone()).await?;
+        let shown = |OnPad { pad, order }: OnPad| {
+            let order = order.filter(|order| pad.shows(order, now));
+            OnPad { pad, order }
+        };
+        Ok(pads.into_iter().map(shown).collect())
+    }
+
+    /// The merchant's pad whose cookie this is.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn pad_by_cookie(
+        &self,
+        merchant: &MerchantId,
+        secret: &str,
+    ) -> Result<Option<Pad>, CheckoutError> {
+        Ok(self.inner.store.pad(merchant.clone(), FindPad::Cookie(hash(secret))).await?)
+    }
+
+    /// Shows an order of the merchant on its pad.
+    ///
+    /// # Errors
+    /// [`CheckoutError::NoSuchPad`]; [`CheckoutError::AlreadyPaid`] and [`CheckoutError::AlreadyClosed`] if
+    /// there is nothing to pay.
+    pub async fn show_on_pad(&self, pad: &PadId, order: &Arc<Order>) -> Result<Pad, CheckoutError> {
+        let merchant = &order.key.merchant;
+        let known = self.inner.store.pad(merchant.clone(), FindPad::Id(pad.clone())).await?;
+        known.ok_or(CheckoutError::NoSuchPad)?;
+        self.payable(order)?;
+        self.change_pad(merchant, pad, PadChange::Show(order.id), None).await
+    }
+
+    /// Takes the order off the pad; with `seen` only if the pad is still in that version. The order itself
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`CheckoutError::NoSuchPad`].
+    pub async fn clear_pad(
+        &self,
+        merchant: &MerchantId,
+        pad: &PadId,
+        seen: Option<i64>,
+    ) -> Result<Pad, CheckoutError> {
+        self.change_pad(merchant, pad, PadChange::Clear, seen).await
+    }
+
+    /// Another way to pay the order that a pad shows, if it is still in that version.
+    ///
+    /// # Errors
+    /// [`CheckoutError::NoSuchPad`].
+    pub async fn choose_on_pad(
+        &self,
+        pad: &Pad,
+        channel: Channel,
+        seen: Option<i64>,
+    ) -> Result<Pad, CheckoutError> {
+        self.change_pad(&pad.merchant, &pad.id, PadChange::Choose(channel), seen).await
+    }
+
+    /// Removes a pad; its tablet is paired with nothing any more.
+    ///
+    /// # Errors
+    /// [`CheckoutError::NoSuchPad`].
+    pub async fn remove_pad(&self, merchant: &MerchantId, pad: &PadId) -> Result<(), CheckoutError> {
+        let removed = self.inner.store.remove_pad(merchant.clone(), pad.clone()).await?;
+        self.inner.pads.changed(pad);
+        if removed { Ok(()) } else { Err(CheckoutError::NoSuchPad) }
+    }
+
+    /// Follows what a pad shows.
+    pub fn follow_pad(&self, pad: &PadId) -> Follower {
+        self.inner.pads.follow(pad)
+    }
+
+    /// The pad was heard of. With `result`, it begins to show the end of its order.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn pad_seen(&self, pad: &Pad, result: bool) -> Result<(), CheckoutError> {
+        let now = self.now();
+        if result || pad.seen_at.is_none_or(|at| now.since(at) >= SEEN_EACH_MS) {
+            let result = result.then_some(pad.version);
+            self.inner.store.pad_seen(pad.id.clone(), result, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The orders that were on a pad last, newest first.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Store`].
+    pub async fn pad_orders(&self, pad: &Pad, limit: u32) -> Result<Vec<Order>, CheckoutError> {
+        Ok(self.inner.store.pad_orders(pad.id.clone(), limit).await?)
+    }
+
+    async fn change_pad(
+        &self,
+        merchant: &MerchantId,
+        pad: &PadId,
+        change: PadChange,
+        seen: Option<i64>,
+    ) -> Result<Pad, CheckoutError> {
+        let changed = self.inner.store.change_pad(merchant.clone(), pad.clone(), change, seen).await?;
+        self.inner.pads.changed(pad);
+        changed.ok_or(CheckoutError::NoSuchPad)
+    }
+}
