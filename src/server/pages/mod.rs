@@ -1,6 +1,6 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
-//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out. `pad` is the tablet in the
-//! shop, `pad_screen` writes it, `pad_live` tells it that something changed.
+//! `live` tells its state, `calls` answers its islands, `guard` keeps other sites out. `pad` is the tablet in
+//! the shop, `pad_screen` writes it, `pad_live` tells it that something changed.
 //! Never decides anything about money: it shows what is stored.
 
 pub mod calls;
