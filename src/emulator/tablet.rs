@@ -20,7 +20,7 @@ pub(super) struct Chosen {
     order_number: String,
 }
 
-/// `POST /mall/tablet`: on the tablet that was heard of last. If none is paired yet, the page says how one is.
+/// `POST /mall/tablet`: on the tablet that was heard of last. If none is paired, a page says how one is.
 pub(super) async fn show(
     State(shop): State<Shop>,
     headers: HeaderMap,

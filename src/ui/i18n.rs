@@ -178,7 +178,7 @@ catalogue! {
         PairTitle: "配对收款平板", "Pair this tablet";
         PairingCode: "配对码", "Pairing code";
         PairHint: "在收银系统中新建一个收款平板，把得到的配对码输入这里。配对码 10 分钟内有效，只能使用一次",
-            "Add a pad in your till and type the code that it gives you. A code works once, within 10 minutes";
+            "Add a pad in your till and type the code that it gives you. A code works once, for 10 minutes";
         Pair: "配对", "Pair";
         CodeWrong: "配对码不正确或已失效，请重新获取", "This code is wrong or too old; please get a new one";
         CodesUsedUp: "尝试次数过多，请稍后再试", "Too many tries; please wait a little";

@@ -1,5 +1,5 @@
-//! What the shop's tablet shows, and nothing else: made by `server::pages::pad`, drawn by the server. The page
-//! has no wasm: `pad.js` beside this file swaps what the server has drawn.
+//! What the shop's tablet shows, and nothing else: made by `server::pages::pad`, drawn by the server. The
+//! page has no wasm: `pad.js` beside this file swaps what the server has drawn.
 
 use serde::Serialize;
 

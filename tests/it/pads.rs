@@ -1,5 +1,5 @@
-//! The tablets in the shop, over HTTP: who may pair one, who may show what on it, and that it keeps showing it
-//! after kill -9. Never looks into tables.
+//! The tablets in the shop, over HTTP: who may pair one, who may show what on it, and that it keeps showing
+//! it after kill -9. Never looks into tables.
 
 use axum::Router;
 use axum::body::Body;
@@ -87,7 +87,7 @@ impl Shops {
 
     async fn order(&self, merchant: &str, number: &str) -> Value {
         let body = json!({
-            "order_type": "Order", "order_number": number, "title": "Tea", "total_fee": 1234, "buyer": "secret",
+            "order_type": "Order", "order_number": number, "title": "Tea", "total_fee": 1234, "buyer": "me",
         });
         let made = self.till(merchant, Method::POST, "/rest/orders", body).await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);

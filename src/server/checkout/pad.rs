@@ -46,8 +46,8 @@ impl Checkout {
         Ok((pad, code))
     }
 
-    /// Pairs the pad that waits for the code with whoever keeps the answer: the secret of its cookie, always a
-    /// new one. `None`: no pad waits for it, or no longer.
+    /// Pairs the pad that waits for the code with whoever keeps the answer: the secret of its cookie, always
+    /// a new one. `None`: no pad waits for it, or no longer.
     ///
     /// # Errors
     /// [`CheckoutError::Store`].

@@ -104,8 +104,8 @@ pub async fn show(
     }
 }
 
-/// `POST /pad/{merchant}`, the forms of the page: `do=pair`, `choose`, `refresh` (a new code) and `clear` (the
-/// order is taken off the screen). Answers 303 to the page.
+/// `POST /pad/{merchant}`, the forms of the page: `do=pair`, `choose`, `refresh` (a new code) and `clear`
+/// (the order is taken off the screen). Answers 303 to the page.
 ///
 /// # Errors
 /// An unknown `do`, a body that is too large, the store.
