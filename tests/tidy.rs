@@ -51,7 +51,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ),
     (
         "server::pages",
-        "domain gateway::Stamp gateway::wechat_oauth::Exchanged gateway::wechat_v2::PayParams runtime ui \
+        "domain gateway::Stamp gateway::wechat_oauth gateway::wechat_v2::PayParams runtime ui \
           server::assets server::checkout server::merchants server::error server::config server::json \
           server::limits server::pads server::router server::sealing server::store::Find",
     ),

@@ -129,8 +129,9 @@ mod tests {
         assert_eq!(
             app().authorize_url(redirect, "0123456789ABCDEFabcdef"),
             "https://open.weixin.qq.com/connect/oauth2/authorize?appid=wxd930ea5d5a258f4f&redirect_uri=\
-             https%3A%2F%2Fpay.example.com%2Fapp%2Fpayment%2Fwpay%2F12346%3Forder_type%3DWallet%26lang%3Dzh-CN\
-             &response_type=code&scope=snsapi_base&state=0123456789ABCDEFabcdef#wechat_redirect"
+             https%3A%2F%2Fpay.example.com%2Fapp%2Fpayment%2Fwpay%2F12346%3Forder_type%3DWallet\
+             %26lang%3Dzh-CN&response_type=code&scope=snsapi_base\
+             &state=0123456789ABCDEFabcdef#wechat_redirect"
         );
     }
 

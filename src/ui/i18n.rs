@@ -142,21 +142,20 @@ catalogue! {
         Opening: "正在打开微信支付", "Opening WeChat Pay";
         OpeningMeans: "请在弹出的窗口中完成付款", "Please pay in the window that opens";
         UnpaidMeans: "暂未收到付款。如微信已提示付款成功，请稍候，勿重复付款；否则可重新支付",
-            "No payment has arrived yet. If WeChat has told you that it is done, please wait; otherwise you can pay again";
+            "No payment has arrived yet. If WeChat says it is done, please wait; else you can pay again";
         Cancelled: "已取消，可重新支付", "Cancelled; you can pay again";
         CancelledMeans: "您没有完成付款，订单仍可继续支付", "You did not pay; the order is still open";
         Failed: "支付未完成", "The payment was not completed";
         FailedMeans: "微信没有受理这次付款。如已扣款，本页会自动显示结果；否则请重新开始，或换一种方式支付",
-            "WeChat did not take the payment. If money was taken, this page will show it; otherwise begin again or pay another way";
+            "WeChat did not take it. If money was taken, this page shows it; else begin again";
         Unregistered: "暂时无法在微信内支付", "Paying inside WeChat is not possible yet";
         UnregisteredMeans: "商家的支付目录未登记，没有发生扣款。请换一种方式支付，并将问题代码告知商家",
-            "The merchant has not registered this page at WeChat; no money was taken. Pay another way, and tell the merchant the code";
+            "It is not registered at WeChat; no money was taken. Please tell the merchant the code";
         NoWallet: "没有连上微信支付", "WeChat Pay does not answer";
         NoWalletMeans: "没有发生扣款。请关闭本页，从微信中重新打开；也可换一种方式支付",
             "No money was taken. Close this page and open it from WeChat again, or pay another way";
-        NeedsScript: "在微信内付款需要 JavaScript。请点击右上角“…”，选择“在浏览器打开”继续付款；付款后本页会自动显示结果",
-            "Paying inside WeChat needs JavaScript. Tap … at the top right and choose “Open in browser” to pay there; \
-             this page will then show the result";
+        NeedsScript: "在微信内付款需要 JavaScript。请点击右上角“…”，选择“在浏览器打开”继续付款",
+            "Paying inside WeChat needs JavaScript. Tap … at the top right and choose “Open in browser”";
         Preparing: "正在准备支付", "Preparing the payment";
         PreparingMeans: "本页会自动继续，通常只需几秒钟", "This page goes on by itself, usually within seconds";
         Stale: "这次打开已失效", "This link is no longer good";
@@ -168,7 +167,8 @@ catalogue! {
             "Tap “Use full service” (使用完整服务) at the bottom right, then go on";
         GoOn: "继续付款", "Go on";
         OtherWay: "换一种方式支付", "Pay another way";
-        NoOtherWay: "正在确认支付结果，暂不能更换支付方式", "Your payment is being confirmed: no other method can be chosen now";
+        NoOtherWay: "正在确认支付结果，暂不能更换支付方式",
+            "Your payment is being confirmed: no other method can be chosen now";
     }
 }
 

@@ -244,7 +244,7 @@ impl Visit<'_> {
                 self.screen(&Screen::Refused(code), None, [])
             }
             Ok(Err(error)) => {
-                tracing::warn!(order = %self.order.key, %error, "the order could not be placed inside WeChat");
+                tracing::warn!(order = %self.order.key, %error, "not placed inside WeChat");
                 self.screen(&Screen::Unavailable, None, [])
             }
             Err(_) => self.screen(&Screen::Preparing, None, []),
