@@ -2,6 +2,7 @@
 //! Never does IO, reads a clock, draws randomness or knows a gateway's wire format.
 //! Read `order` first: it is the state machine everything else serves.
 
+mod event;
 pub mod id;
 pub mod money;
 pub mod number;

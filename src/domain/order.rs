@@ -5,11 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{
-    Channel, OrderKey, OutRefundNo, OutTradeNo, Payer, Scene, Title, TradeId, TransactionId, UnixMillis,
-    word_enum,
+    Channel, OrderKey, OutTradeNo, Payer, Scene, Title, TradeId, TransactionId, UnixMillis, word_enum,
 };
 use super::money::Fen;
-use super::refund::{self, DuplicatePayment, LatePayment, Policy, Refund, RefundStanding, RefundWanted};
+use super::refund::{self, DuplicatePayment, LatePayment, Policy, Refund};
+
+pub use super::event::{Effect, Event, WebhookKind};
 
 /// The database's number of an order. Never shown outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +139,17 @@ pub struct Code {
     /// WeChat v2's `prepay_id`; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepay_id: Option<String>,
+    /// Until when it may be handed out, where it ends before its attempt does: a link of WeChat's MWEB. The
+    /// same request then gives another one for the same trade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixMillis>,
+}
+
+impl Code {
+    /// Whether it may be handed out.
+    pub fn is_good(&self, now: UnixMillis) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// Money that a gateway says it took, after its signature, merchant and app were checked.
@@ -174,92 +186,6 @@ word_enum!(
     }
 );
 
-/// Something that happened. The API, notices, queries and the clock produce these and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An attempt is about to be placed.
-    Opened(Attempt),
-    /// The gateway gave a code for an attempt.
-    Ready {
-        /// Which attempt.
-        trade: TradeId,
-        /// What it gave.
-        code: Code,
-    },
-    /// The gateway finally refused an attempt.
-    Refused {
-        /// Which attempt.
-        trade: TradeId,
-        /// The gateway's own error code.
-        code: String,
-    },
-    /// A gateway took money.
-    Money(Payment),
-    /// The mall asked for the end, or the time is up.
-    CloseAsked {
-        /// Which of the two.
-        cause: CloseCause,
-    },
-    /// The gateway closed an attempt, or it can no longer be paid.
-    AttemptClosed {
-        /// Which attempt.
-        trade: TradeId,
-    },
-    /// The mall wants money given back.
-    RefundAsked(RefundWanted),
-    /// The gateway says how a refund stands.
-    RefundTold {
-        /// Which refund.
-        out_refund_no: OutRefundNo,
-        /// How it stands.
-        standing: RefundStanding,
-    },
-}
-
-/// Something we must now do; saved as a row in the same transaction as the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Tell the mall, with a snapshot of the order as it stands after this step.
-    Webhook(WebhookKind),
-    /// Ask the gateway about an attempt, from `due` on.
-    Query {
-        /// Which attempt.
-        trade: TradeId,
-        /// Not before.
-        due: UnixMillis,
-    },
-    /// Query, close, query an attempt at its gateway.
-    Close {
-        /// Which attempt.
-        trade: TradeId,
-    },
-    /// Have a refund made at its gateway, and follow it to its end.
-    Refund {
-        /// Which refund.
-        out_refund_no: OutRefundNo,
-    },
-}
-
-word_enum!(
-    /// The events a mall can be told of (contract.md 5).
-    WebhookKind {
-        /// The order is paid.
-        OrderPaid = "order.paid",
-        /// The order is closed unpaid.
-        OrderClosed = "order.closed",
-        /// Money for a paid order.
-        PaymentDuplicate = "payment.duplicate",
-        /// Money for a closed order.
-        PaymentLate = "payment.late",
-        /// Money of another amount.
-        PaymentMismatch = "payment.mismatch",
-        /// Money is back with the shopper.
-        RefundSucceeded = "refund.succeeded",
-        /// A refund will not be made.
-        RefundFailed = "refund.failed",
-    }
-);
-
 /// The order after an event, and what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -284,6 +210,9 @@ pub enum Refused {
     /// No attempt has this number.
     #[error("the order has no such attempt")]
     UnknownAttempt,
+    /// Too many payers have asked for attempts of their own lately.
+    #[error("the order has too many attempts")]
+    TooManyAttempts,
     /// An attempt with this number exists already.
     #[error("the order already has an attempt of this number")]
     AttemptExists,
@@ -322,6 +251,11 @@ const CODE_OUTLIVES_MS: i64 = 360_000;
 /// How far our clock may be ahead of the gateway's for a code to be surely over at the second look, in ms: an
 /// hour's jump (summer time kept by hand) and some minutes.
 const CLOCK_AHEAD_MS: i64 = 4_500_000;
+/// Payers who have an open attempt of one scene at the same time; and how many may come in such a time, in ms.
+/// Who they are is for the browser to say, and each costs the gateway calls.
+const PAYERS_MAX: usize = 8;
+const PAYERS_LATELY: usize = 30;
+const LATELY_MS: i64 = 600_000;
 /// How long after an attempt is opened it is first queried, in ms (WeChat advises at most 60 s).
 pub const FIRST_QUERY_MS: i64 = 30_000;
 
@@ -471,15 +405,19 @@ fn opened(order: &Order, attempt: Attempt, now: UnixMillis) -> Result<Step, Refu
     if let Some(known) = order.attempt(&attempt.trade()) {
         return if *known == attempt { Ok(Step::unchanged(order)) } else { Err(Refused::AttemptExists) };
     }
+    let alike = order.attempts.iter().filter(|old| old.scene == attempt.scene);
+    let lately = alike.clone().filter(|old| now.since(old.opened_at) < LATELY_MS).count();
+    if attempt.payer.is_some() && lately >= PAYERS_LATELY {
+        return Err(Refused::TooManyAttempts);
+    }
     let mut effects = vec![Effect::Query { trade: attempt.trade(), due: now.plus(FIRST_QUERY_MS) }];
     // The code this one replaces is no longer shown; close it so that it cannot be paid beside the new one.
-    effects.extend(
-        order
-            .attempts
-            .iter()
-            .filter(|old| old.scene == attempt.scene && old.is_open())
-            .map(|old| Effect::Close { trade: old.trade() }),
-    );
+    // What somebody else was given stays theirs, until there are too many: then the oldest goes.
+    let (own, others): (Vec<_>, Vec<_>) =
+        alike.filter(|old| old.is_open()).partition(|old| old.payer == attempt.payer);
+    let too_many = others.len().saturating_sub(PAYERS_MAX - 1);
+    let replaced = own.into_iter().chain(others.into_iter().take(too_many));
+    effects.extend(replaced.map(|old| Effect::Close { trade: old.trade() }));
     let mut next = order.clone();
     next.attempts.push(attempt);
     Ok(Step { order: next, effects })
@@ -487,8 +425,10 @@ fn opened(order: &Order, attempt: Attempt, now: UnixMillis) -> Result<Step, Refu
 
 fn ready(order: &Order, trade: &TradeId, code: Code) -> Result<Step, Refused> {
     let attempt = order.attempt(trade).ok_or(Refused::UnknownAttempt)?;
-    match attempt.state {
+    match &attempt.state {
         AttemptState::Opening => {}
+        // One that ends before its attempt is replaced by the next.
+        AttemptState::Ready(known) if known.until.is_some() && code.until > known.until => {}
         // The first code stays: a repeated call gives another one for the same trade, both are payable.
         AttemptState::Ready(_) | AttemptState::Refused { .. } | AttemptState::Closed | AttemptState::Paid => {
             return Ok(Step::unchanged(order));

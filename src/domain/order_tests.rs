@@ -2,8 +2,8 @@
 //! invariants of money. Never tests through anything but `advance`.
 
 use super::*;
-use crate::domain::id::{MerchantId, OrderNumber, OrderType, RefundNumber};
-use crate::domain::refund::RefundState;
+use crate::domain::id::{MerchantId, OrderNumber, OrderType, OutRefundNo, RefundNumber};
+use crate::domain::refund::{RefundStanding, RefundState, RefundWanted};
 
 const CREATED: UnixMillis = UnixMillis(1_000_000);
 const EXPIRES: UnixMillis = UnixMillis(2_000_000);
@@ -55,7 +55,7 @@ fn fresh() -> Order {
 }
 
 fn code() -> Code {
-    Code { content: "code".to_owned(), prepay_id: None }
+    Code { content: "code".to_owned(), prepay_id: None, until: None }
 }
 
 const POLICY: Policy = Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund };
@@ -86,6 +86,9 @@ fn event(phrase: &str) -> (Event, UnixMillis) {
         ["open", name] | ["open", name, "again"] => Event::Opened(attempt(name)),
         ["open", name, "with", "other", "terms"] => {
             Event::Opened(Attempt { request: "{\"other\":1}".to_owned(), ..attempt(name) })
+        }
+        ["open", name, "for", payer] => {
+            Event::Opened(Attempt { payer: Payer::new(*payer).ok(), ..attempt(name) })
         }
         ["ready", name] => Event::Ready { trade: trade(name), code: code() },
         ["refuse", name] => Event::Refused { trade: trade(name), code: "NOAUTH".to_owned() },
@@ -267,6 +270,50 @@ fn check(before: &Order, event: &Event, step: &Step) {
     let paid = step.effects.iter().filter(|e| **e == Effect::Webhook(WebhookKind::OrderPaid)).count();
     let became_paid = before.payment().is_none() && after.payment().is_some();
     assert_eq!(paid, usize::from(became_paid));
+}
+
+/// Codes of many payers stand side by side, but not without end; and nobody's own closes another's.
+#[test]
+fn payers_have_attempts_of_their_own() {
+    let open = |order: &Order, n: usize, now| {
+        let number = OutTradeNo::new(format!("m{n}")).unwrap();
+        let payer = Payer::new(format!("198.51.100.{n}")).ok();
+        let wanted =
+            Attempt { out_trade_no: number, scene: Scene::Mweb, payer, opened_at: now, ..attempt("wx1") };
+        advance(order, Event::Opened(wanted), POLICY, now)
+    };
+    let closed = |step: &Step| step.effects.iter().filter(|e| matches!(e, Effect::Close { .. })).count();
+    let mut order = fresh();
+    for n in 0..PAYERS_LATELY {
+        let step = open(&order, n, CREATED).unwrap();
+        // Nothing is closed by itself here, so the oldest are named again and again.
+        assert_eq!(closed(&step), (n + 1).saturating_sub(PAYERS_MAX), "attempt {n}");
+        order = step.order;
+    }
+    assert_eq!(open(&order, 99, CREATED), Err(Refused::TooManyAttempts));
+    assert!(open(&order, 99, CREATED.plus(LATELY_MS)).is_ok());
+    // One's own new one replaces one's own old one.
+    let again = Event::Opened(Attempt { scene: Scene::Mweb, ..attempt("wx7") });
+    let first = advance(&fresh(), again, POLICY, CREATED).unwrap().order;
+    let second = Event::Opened(Attempt { scene: Scene::Mweb, ..attempt("wx8") });
+    assert_eq!(closed(&advance(&first, second, POLICY, CREATED).unwrap()), 1);
+}
+
+/// A link that ends before its attempt is replaced by the next one, never by an older.
+#[test]
+fn a_link_is_renewed() {
+    let code = |content: &str, until| Code { until: Some(until), content: content.to_owned(), ..code() };
+    let ready = |order: &Order, code: &Code| {
+        let event = Event::Ready { trade: trade("wx1"), code: code.clone() };
+        advance(order, event, POLICY, CREATED).unwrap().order
+    };
+    let (first, second) = (code("first", CREATED.plus(1)), code("second", CREATED.plus(2)));
+    let shown = |order: &Order| order.attempt(&trade("wx1")).and_then(Attempt::code).cloned();
+    let order = ready(&fresh(), &first);
+    let order = ready(&order, &second);
+    assert_eq!(shown(&order), Some(second.clone()));
+    assert_eq!(shown(&ready(&order, &first)), Some(second.clone()));
+    assert!(second.is_good(CREATED.plus(1)) && !second.is_good(CREATED.plus(2)));
 }
 
 /// Two payments and the end of the order; a refund and everything that can be said of it. In any order.

@@ -10,7 +10,7 @@ use crate::runtime::random::{self, NoRandomness};
 pub(super) fn draw_code(scene: Scene, base_url: &str, now: UnixMillis) -> Result<Code, NoRandomness> {
     if scene.channel() == Channel::Ali {
         let content = format!("https://qr.alipay.com/bax{}", random::base62(21)?.to_ascii_lowercase());
-        return Ok(Code { content, prepay_id: None });
+        return Ok(Code { content, prepay_id: None, until: None });
     }
     let prepay_id = format!("wx{}{}0000", time::compact(now), hex::encode(random::bytes::<8>()?));
     let content = match scene {
@@ -23,7 +23,7 @@ pub(super) fn draw_code(scene: Scene, base_url: &str, now: UnixMillis) -> Result
             format!("weixin://wxpay/bizpayurl?pr={}", random::base62(7)?)
         }
     };
-    Ok(Code { content, prepay_id: Some(prepay_id) })
+    Ok(Code { content, prepay_id: Some(prepay_id), until: None })
 }
 
 /// 28 digits at either gateway, led by the day.

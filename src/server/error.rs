@@ -225,6 +225,7 @@ impl From<CheckoutError> for ApiError {
             CheckoutError::OtherRefund => Self::new(Kind::RefundDifferent),
             CheckoutError::RefundTooMuch => Self::new(Kind::RefundTooMuch),
             CheckoutError::TooManyRefunds => Self::new(Kind::TooManyRefunds),
+            CheckoutError::TooManyAttempts => Self::rate_limited(600),
             CheckoutError::NotConfigured(channel) => {
                 Self::new(Kind::ChannelNotConfigured).with(channel.as_str())
             }

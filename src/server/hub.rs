@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::domain::id::UnixMillis;
+use crate::domain::id::{TradeId, UnixMillis};
 use crate::domain::order::{Attempt, AttemptState, Order, OrderId, State};
 
 /// A page that polls or refreshes itself (each 3 to 7 s) counts as watching for so long.
@@ -28,8 +28,8 @@ struct Watched {
     seen_at: UnixMillis,
     /// When its gateways were last asked.
     asked_at: Option<UnixMillis>,
-    /// Whether a gateway has told that somebody opened its code. A hint for the eye, so it is not stored.
-    scanned: bool,
+    /// The attempt whose code somebody opened, by its gateway's word. A hint for the eye, so it is not stored.
+    scanned: Option<TradeId>,
 }
 
 impl Hub {
@@ -61,22 +61,27 @@ impl Hub {
         }
     }
 
-    /// Somebody opened the order's code in a wallet; its watchers are told.
-    pub fn scanned(&self, id: OrderId) {
+    /// Somebody opened an attempt's code in a wallet; the order's watchers are told.
+    pub fn scanned(&self, id: OrderId, trade: &TradeId) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watched) = orders.get_mut(&id)
-            && !watched.scanned
+            && watched.scanned.as_ref() != Some(trade)
         {
-            watched.scanned = true;
+            watched.scanned = Some(trade.clone());
             // Nothing of the order itself has changed.
             watched.current.send_modify(|_| {});
         }
     }
 
-    /// Whether somebody is known to have opened the order's code.
-    pub fn is_scanned(&self, id: OrderId) -> bool {
+    /// Whether somebody is known to have opened the newest code of its kind, and it is still good.
+    pub fn is_scanned(&self, order: &Order) -> bool {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.get(&id).is_some_and(|watched| watched.scanned)
+        let Some(trade) = orders.get(&order.id).and_then(|watched| watched.scanned.as_ref()) else {
+            return false;
+        };
+        let Some(attempt) = order.attempt(trade).filter(|attempt| is_shown(attempt)) else { return false };
+        let newest = order.attempts.iter().rev().find(|other| other.scene == attempt.scene);
+        newest == Some(attempt)
     }
 
     /// The watched orders whose gateways should be asked now, the longest due first. Forgets what nobody
@@ -102,7 +107,7 @@ impl Watched {
     fn of(orders: &mut HashMap<OrderId, Self>, current: Arc<Order>, now: UnixMillis) -> &mut Self {
         let id = current.id;
         let new =
-            || Self { current: watch::Sender::new(current), seen_at: now, asked_at: None, scanned: false };
+            || Self { current: watch::Sender::new(current), seen_at: now, asked_at: None, scanned: None };
         let watched = orders.entry(id).or_insert_with(new);
         watched.seen_at = now;
         watched

@@ -28,6 +28,8 @@ pub enum Rule {
     UnknownNumber,
     /// Keys and tokens that nobody knows, neither we nor the mall.
     WrongKey,
+    /// What WeChat sends browsers back with: asking whose it is shows WeChat our secret, and is counted there.
+    OpenidCode,
     /// Codes that pair a tablet, right or wrong: they are short.
     PairingCode,
     /// Notices that are not trusted and are kept all the same; all senders together.
@@ -47,6 +49,8 @@ impl Rule {
             Self::AnonymousPush => Rate { burst: 120, each_ms: 500 },
             Self::UnknownPage | Self::WrongKey => Rate { burst: 20, each_ms: 3_000 },
             Self::UnknownNumber => Rate { burst: 20, each_ms: 10_000 },
+            // Once for each shopper; those of one provider share an address.
+            Self::OpenidCode => Rate { burst: 60, each_ms: 1_000 },
             Self::PairingCode => Rate { burst: 10, each_ms: 30_000 },
             Self::UntrustedNotice => Rate { burst: 600, each_ms: 100 },
         }
@@ -66,6 +70,16 @@ enum Visitor {
     /// The first 64 bits: the rest is the visitor's own to choose.
     V6(u64),
     Everybody,
+}
+
+impl From<Option<IpAddr>> for Visitor {
+    fn from(address: Option<IpAddr>) -> Self {
+        match address {
+            None => Self::Everybody,
+            Some(IpAddr::V4(ip)) => Self::V4(ip),
+            Some(IpAddr::V6(ip)) => Self::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// Buckets kept at the same time.
@@ -148,11 +162,15 @@ impl Limits {
     }
 
     fn visitor(&self, request: &Request) -> Visitor {
-        match self.address(request.extensions().get().copied(), request.headers()) {
-            None => Visitor::Everybody,
-            Some(IpAddr::V4(ip)) => Visitor::V4(ip),
-            Some(IpAddr::V6(ip)) => Visitor::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX)),
-        }
+        self.address(request.extensions().get().copied(), request.headers()).into()
+    }
+
+    /// Takes one for who is at `address`.
+    ///
+    /// # Errors
+    /// [`Wait`]: there is none left.
+    pub fn spend(&self, rule: Rule, address: Option<IpAddr>) -> Result<(), Wait> {
+        self.take(rule, address.into())
     }
 
     /// Whether there is something left, and takes nothing.

@@ -100,7 +100,7 @@ fn policies() -> Policies {
 async fn pushed(store: &dyn Store, number: &str, scene: Scene) -> (Order, TradeId) {
     let (order, _) = store.create_order(new_order(number), NOW).await.unwrap();
     let opened = store.open_attempt(order.id, wanted(scene), policies(), NOW).await.unwrap().unwrap();
-    let code = Code { content: "code".to_owned(), prepay_id: Some("p".to_owned()) };
+    let code = Code { content: "code".to_owned(), prepay_id: Some("p".to_owned()), until: None };
     let ready = Event::Ready { trade: opened.trade.clone(), code };
     let order = store.apply(order.id, ready, policies(), NOW).await.unwrap().order;
     (order, opened.trade)

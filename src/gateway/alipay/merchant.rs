@@ -173,7 +173,11 @@ impl Merchant for Alipay {
             Call::Create { out_trade_no, terms } => match self.place(out_trade_no, terms, stamp)? {
                 Placed::ByCall(params) => params,
                 Placed::Here(content) => {
-                    return Ok(Outgoing::Local(Reply::Created(Code { content, prepay_id: None })));
+                    return Ok(Outgoing::Local(Reply::Created(Code {
+                        content,
+                        prepay_id: None,
+                        until: None,
+                    })));
                 }
             },
             Call::Query { out_trade_no } => plain(QUERY, number(out_trade_no)),
@@ -218,9 +222,11 @@ impl Merchant for Alipay {
             return Err(Fault::Malformed("the answer is about another trade".to_owned()));
         }
         match call {
-            Call::Create { .. } => {
-                Ok(Reply::Created(Code { content: node.need("qr_code")?.to_owned(), prepay_id: None }))
-            }
+            Call::Create { .. } => Ok(Reply::Created(Code {
+                content: node.need("qr_code")?.to_owned(),
+                prepay_id: None,
+                until: None,
+            })),
             Call::Query { .. } => queried(&node).map(Reply::Trade),
             Call::Close { .. } => Ok(Reply::Closed),
             Call::Refund { refund, .. } => refunded(&node, refund).map(Reply::Refund),

@@ -205,7 +205,7 @@ fn a_creation_there_and_back() {
     assert!(!query.contains("biz_content") && request.body().starts_with(b"biz_content=%7B"));
     let received = gateway().decode_call(&request, NOW).unwrap();
     assert_eq!(received.call, create());
-    let code = Code { content: "https://qr.alipay.com/bax1".to_owned(), prepay_id: None };
+    let code = Code { content: "https://qr.alipay.com/bax1".to_owned(), prepay_id: None, until: None };
     let answer = gateway().encode_answer(&Answer::Created(code.clone()), &received.echo, &stamp());
     let body = std::str::from_utf8(answer.body()).unwrap();
     assert!(body.starts_with("{\"alipay_trade_precreate_response\":{"), "{body}");

@@ -245,7 +245,7 @@ fn created(fields: &Fields, terms: &Terms) -> Result<Code, Fault> {
             need(fields, "code_url")?.to_owned()
         }
     };
-    Ok(Code { content, prepay_id: Some(prepay_id) })
+    Ok(Code { content, prepay_id: Some(prepay_id), until: None })
 }
 
 /// The transport level's word (gateways.md 1.1).

@@ -133,7 +133,11 @@ fn a_creation_there_and_back() {
     for sign_type in SignType::ALL.iter().copied() {
         let received = gateway().decode_call(&sent(sign_type, &create()), NOW).unwrap();
         assert_eq!(received.call, create());
-        let code = Code { content: "weixin://wxpay/bizpayurl?pr=a".into(), prepay_id: Some("wx1".into()) };
+        let code = Code {
+            content: "weixin://wxpay/bizpayurl?pr=a".into(),
+            prepay_id: Some("wx1".into()),
+            until: None,
+        };
         let answer = gateway().encode_answer(&Answer::Created(code.clone()), &received.echo, &stamp());
         assert_eq!(answer.headers()["content-type"], "text/plain");
         assert_eq!(merchant(sign_type).decode_reply(&create(), &answer), Ok(Reply::Created(code)));
@@ -159,12 +163,12 @@ fn pages_of_wechat_and_of_phones_there_and_back() {
         let call = Call::Create { out_trade_no: number(), terms: Terms { visit, ..terms(scene) } };
         let received = gateway().decode_call(&sent(SignType::Md5, &call), NOW).unwrap();
         assert_eq!(received.call, call);
-        let given = Code { content: given.to_owned(), prepay_id: Some("wx1".to_owned()) };
+        let given = Code { content: given.to_owned(), prepay_id: Some("wx1".to_owned()), until: None };
         let answer = gateway().encode_answer(&Answer::Created(given), &received.echo, &stamp());
         let Call::Create { out_trade_no, mut terms } = call else { panic!() };
         terms.visit.return_url = (scene == Scene::Mweb).then(|| back.to_owned());
         let call = Call::Create { out_trade_no, terms };
-        let code = Code { content: expected.to_owned(), prepay_id: Some("wx1".to_owned()) };
+        let code = Code { content: expected.to_owned(), prepay_id: Some("wx1".to_owned()), until: None };
         assert_eq!(merchant(SignType::Md5).decode_reply(&call, &answer), Ok(Reply::Created(code)));
     }
     for scene in [Scene::Jsapi, Scene::Mweb] {

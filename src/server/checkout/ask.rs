@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use futures_util::future::join_all;
 use http::StatusCode;
 
 use super::{Checkout, CheckoutError};
@@ -49,10 +50,14 @@ impl Checkout {
         if !self.may_confirm(id) {
             return Ok(order);
         }
+        // At the same time: one gateway that is slow must not keep the other's word back.
+        let open = order.attempts.iter().filter(|attempt| attempt.is_open());
+        let asked = join_all(open.map(|attempt| self.query(id, attempt.trade()))).await;
         let mut failure = None;
-        for attempt in order.attempts.clone().iter().filter(|attempt| attempt.is_open()) {
-            match self.query(id, attempt.trade()).await {
-                Ok(asked) => order = asked,
+        for answer in asked {
+            match answer {
+                Ok(asked) if asked.version >= order.version => order = asked,
+                Ok(_) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -140,7 +145,7 @@ impl Checkout {
         };
         // Alipay has a trade of a code only once somebody has scanned it (gateways.md 4.4).
         if standing == Trade::Waiting && attempt.scene == Scene::QrCode {
-            self.inner.hub.scanned(id);
+            self.inner.hub.scanned(id, trade);
         }
         let order = match event_of(trade, &standing) {
             Some(event) => self.apply(id, event).await?.0,

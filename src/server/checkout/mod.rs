@@ -68,6 +68,9 @@ pub enum CheckoutError {
     /// The merchant has as many pads as it may.
     #[error("the merchant has too many pads")]
     TooManyPads,
+    /// Too many payers have asked for attempts of their own lately.
+    #[error("the order has too many attempts")]
+    TooManyAttempts,
     /// The merchant does not have this gateway.
     #[error("{0} is not configured")]
     NotConfigured(Channel),
@@ -397,6 +400,7 @@ fn refused_error(refused: Refused) -> CheckoutError {
         Refused::RefundExists => CheckoutError::OtherRefund,
         Refused::RefundTooMuch => CheckoutError::RefundTooMuch,
         Refused::TooManyRefunds => CheckoutError::TooManyRefunds,
+        Refused::TooManyAttempts => CheckoutError::TooManyAttempts,
         Refused::NotExpired
         | Refused::UnknownAttempt
         | Refused::AttemptExists

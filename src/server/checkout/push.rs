@@ -1,13 +1,13 @@
 //! Push: the code of an order's live attempt, placing one if there is none. Never calls the gateway
 //! before the attempt and its exact request are committed; repeats that request when the outcome is unknown.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::ask::CallError;
 use super::{Checkout, CheckoutError, Pushed, refused_error};
 use crate::domain::id::{Channel, Payer, Scene, UnixMillis};
-use crate::domain::order::{Attempt, Event, Order, State};
+use crate::domain::order::{Attempt, Code, Event, Order, State};
 use crate::gateway::{self, Call, Fault, Reply, Retry, Shop, Visit};
 use crate::runtime::crash::{self, Point};
 use crate::server::store::NewAttempt;
@@ -16,10 +16,9 @@ use crate::server::store::NewAttempt;
 const CODE_LIFE_MS: i64 = 2 * 3_600_000;
 /// Codes are no longer shown this long before they end.
 const CODE_MARGIN_MS: i64 = 5 * 60_000;
-/// How long the link of WeChat's MWEB works: 5 min (gateways.md 1.2).
-const LINK_LIFE_MS: i64 = 5 * 60_000;
-/// It is no longer shown this long before its end.
-const LINK_MARGIN_MS: i64 = 30_000;
+/// How long a link of WeChat's MWEB is handed out: it opens for 5 min (gateways.md 1.2), and some of that is
+/// for the shopper to press it.
+const LINK_GOOD_MS: i64 = 5 * 60_000 - 30_000;
 /// New numbers tried in one push when the gateway says that a number is used up.
 const NUMBERS_PER_PUSH: u32 = 3;
 
@@ -49,7 +48,12 @@ impl Placing {
 
     /// A link in the shopper's own browser. WeChat's works at the address only that it was made for.
     pub fn in_browser(scene: Scene, client_ip: IpAddr) -> Self {
-        let payer = (scene == Scene::Mweb).then(|| Payer::new(client_ip.to_string()).ok()).flatten();
+        // Of IPv6 the first half: the other is the device's own to choose, and to change.
+        let whom = match client_ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).to_string(),
+        };
+        let payer = (scene == Scene::Mweb).then(|| Payer::new(whom).ok()).flatten();
         Self { scene, payer, client_ip: Some(client_ip) }
     }
 }
@@ -85,7 +89,7 @@ impl Checkout {
         let half = member.gateway(channel).ok_or(CheckoutError::NotConfigured(channel))?;
         let payer = placing.payer.as_ref();
         let attempt = order.live_attempt(placing.scene, payer, half.account(), self.now());
-        Ok(attempt.and_then(|attempt| pushed(order, attempt)))
+        Ok(attempt.and_then(|attempt| pushed(order, attempt, self.now())))
     }
 
     /// Whether there is something to pay, and time for it.
@@ -126,7 +130,7 @@ impl Checkout {
         let (order, trade) = (Arc::new(opened.order), opened.trade);
         self.inner.hub.publish(&order);
         let attempt = order.attempt(&trade).ok_or(CheckoutError::NotFound)?;
-        if let Some(pushed) = pushed(&order, attempt) {
+        if let Some(pushed) = pushed(&order, attempt, now) {
             return Ok(Ok(pushed));
         }
         let terms: gateway::Terms = serde_json::from_str(&attempt.request)
@@ -136,12 +140,14 @@ impl Checkout {
         let refusal = match self.call(&order, channel, &call).await {
             Ok(Reply::Created(code)) => {
                 crash::point(Point::PushAnswered);
+                let until = (placing.scene == Scene::Mweb).then(|| now.plus(LINK_GOOD_MS));
+                let code = Code { until, ..code };
                 let event = Event::Ready { trade: trade.clone(), code };
                 let (order, _) = self.apply(id, event).await?;
                 let attempt = order.attempt(&trade).ok_or(CheckoutError::NotFound)?;
                 crash::point(Point::PushSaved);
                 let not_ready = || CheckoutError::AlreadyClosed;
-                return Ok(Ok(pushed(&order, attempt).ok_or_else(not_ready)?));
+                return Ok(Ok(pushed(&order, attempt, now).ok_or_else(not_ready)?));
             }
             Ok(reply) => {
                 return Err(CheckoutError::Internal(format!("not an answer to a creation: {reply:?}")));
@@ -183,13 +189,7 @@ impl Checkout {
         let channel = scene.channel();
         let member = self.member(&order.key.merchant)?;
         let half = member.gateway(channel).ok_or(CheckoutError::NotConfigured(channel))?;
-        let (life, margin) = match scene {
-            Scene::Mweb => (LINK_LIFE_MS, LINK_MARGIN_MS),
-            Scene::Native | Scene::Jsapi | Scene::QrCode | Scene::App | Scene::Wap | Scene::Page => {
-                (CODE_LIFE_MS, CODE_MARGIN_MS)
-            }
-        };
-        let code_end = now.plus(life);
+        let code_end = now.plus(CODE_LIFE_MS);
         let wanted_end = order.terms.expires_at.map_or(code_end, |at| at.min(code_end));
         let path = match channel {
             Channel::Wx => "wx",
@@ -206,7 +206,7 @@ impl Checkout {
         };
         let request =
             serde_json::to_string(&terms).map_err(|error| CheckoutError::Internal(error.to_string()))?;
-        let expires_at = wanted_end.min(code_end.plus(-margin));
+        let expires_at = wanted_end.min(code_end.plus(-CODE_MARGIN_MS));
         let (payer, account) = (placing.payer.clone(), half.account().to_owned());
         Ok(NewAttempt { scene, payer, account, request, expires_at })
     }
@@ -225,7 +225,7 @@ impl Checkout {
     }
 }
 
-fn pushed(order: &Arc<Order>, attempt: &Attempt) -> Option<Pushed> {
-    let code = attempt.code()?.clone();
+fn pushed(order: &Arc<Order>, attempt: &Attempt, now: UnixMillis) -> Option<Pushed> {
+    let code = attempt.code().filter(|code| code.is_good(now))?.clone();
     Some(Pushed { order: order.clone(), attempt: attempt.clone(), code })
 }

@@ -27,7 +27,7 @@ impl Checkout {
 
     /// Whether a gateway has told that somebody opened the order's code (Alipay; WeChat does not tell).
     pub fn is_scanned(&self, order: &Order) -> bool {
-        self.inner.hub.is_scanned(order.id)
+        self.inner.hub.is_scanned(order)
     }
 
     /// How fast the gateways are asked.

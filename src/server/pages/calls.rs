@@ -16,8 +16,8 @@ use super::live::{live_of, live_view};
 use super::look;
 use super::ways::{Route, Seen};
 use crate::domain::id::{Channel, UnixMillis};
-use crate::domain::order::{Attempt, Order};
-use crate::server::checkout::{Checkout, CheckoutError, Placing};
+use crate::domain::order::Order;
+use crate::server::checkout::{Checkout, CheckoutError, Placing, Pushed};
 use crate::server::error::ApiError;
 use crate::server::json::read_body;
 use crate::server::limits::Limits;
@@ -103,7 +103,7 @@ pub async fn code_of(
     };
     let code = match timeout(PATIENCE, checkout.push(&order, placing)).await {
         Ok(Ok(pushed)) => {
-            let code = ready(&pushed.order, &pushed.attempt, pushed.code.content, way, checkout.now());
+            let code = ready(&pushed, way, checkout.now());
             return (pushed.order, code);
         }
         Ok(Err(CheckoutError::AlreadyPaid | CheckoutError::AlreadyClosed)) => {
@@ -156,7 +156,7 @@ pub fn known_code(checkout: &Checkout, order: &Arc<Order>, channel: Channel, see
             ..CodeView::bare(CodeState::Ready, Way::Any)
         }),
         Route::Attempt(placing, way) => match checkout.live(order, &placing) {
-            Ok(Some(known)) => Known::Code(ready(order, &known.attempt, known.code.content, way, now)),
+            Ok(Some(known)) => Known::Code(ready(&known, way, now)),
             Err(CheckoutError::AlreadyPaid | CheckoutError::AlreadyClosed) => {
                 Known::Code(CodeView::bare(CodeState::Over, way))
             }
@@ -178,9 +178,13 @@ pub async fn confirm(checkout: &Checkout, order: Arc<Order>, patience: Duration)
     }
 }
 
-fn ready(order: &Order, attempt: &Attempt, content: String, way: Way, now: UnixMillis) -> CodeView {
+fn ready(pushed: &Pushed, way: Way, now: UnixMillis) -> CodeView {
+    let Pushed { order, attempt, code } = pushed;
     let margin = if order.ends_with(attempt) { 0 } else { Order::LIVE_MARGIN_MS };
-    let remaining = attempt.expires_at.since(now).saturating_sub(margin).max(i64::from(ASK_AGAIN_MS));
+    let end = attempt.expires_at.plus(-margin);
+    let end = code.until.map_or(end, |until| until.min(end));
+    let remaining = end.since(now).max(i64::from(ASK_AGAIN_MS));
+    let content = code.content.clone();
     let remaining_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
     CodeView { state: CodeState::Ready, content, remaining_ms, way }
 }

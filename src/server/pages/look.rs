@@ -8,6 +8,9 @@ use crate::domain::id::Channel;
 use crate::ui::i18n::Locale;
 use crate::ui::view::{Device, Way};
 
+/// How often a page without script refreshes itself after "I have paid" before it shows the code again.
+const ASKED_MAX: u8 = 3;
+
 /// The wishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
@@ -30,7 +33,8 @@ impl Look {
                 "lang" => look.lang = value.parse().ok(),
                 "channel" => look.channel = value.parse().ok(),
                 "way" => look.way = value.parse().ok(),
-                "asked" => look.asked = value.parse().unwrap_or(0),
+                // Beyond that the page shows again what it showed before.
+                "asked" => look.asked = value.parse().ok().filter(|asked| *asked <= ASKED_MAX).unwrap_or(0),
                 _ => {}
             }
         }

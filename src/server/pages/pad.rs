@@ -213,9 +213,9 @@ async fn view_of(
     let (screen, key) = match order {
         Some(order) => {
             let (order, screen) = order_screen(checkout, member, &pad, order, locale, somebody).await?;
-            (PadScreen::Order(Box::new(screen)), pad_live::key(&pad, Some(&order), checkout.now()))
+            (PadScreen::Order(Box::new(screen)), pad_live::key(checkout, &pad, Some(&order)))
         }
-        None => (PadScreen::Idle, pad_live::key(&pad, None, checkout.now())),
+        None => (PadScreen::Idle, pad_live::key(checkout, &pad, None)),
     };
     if somebody {
         let ended = matches!(&screen, PadScreen::Order(order) if order.result_ms.is_some());

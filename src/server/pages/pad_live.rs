@@ -14,9 +14,9 @@ use http::{HeaderMap, header};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::live::{HEARTBEAT, live_view};
+use super::live::{HEARTBEAT, live_of};
 use super::pad::{cookie, member_of, pad_of};
-use crate::domain::id::{MerchantId, UnixMillis};
+use crate::domain::id::MerchantId;
 use crate::domain::order::{Order, OrderId};
 use crate::domain::pad::Pad;
 use crate::server::checkout::{Checkout, CheckoutError};
@@ -28,16 +28,17 @@ use crate::ui::pad::PadLive;
 pub const UNPAIRED: &str = "unpaired";
 
 /// Names what the pad shows: the same name, the same screen.
-pub fn key(pad: &Pad, order: Option<&Order>, now: UnixMillis) -> String {
-    match order.filter(|order| pad.shows(order, now)) {
-        Some(order) => format!("{}-{}-{}", pad.version, live_view(order, now).state, order.version),
+pub fn key(checkout: &Checkout, pad: &Pad, order: Option<&Order>) -> String {
+    match order.filter(|order| pad.shows(order, checkout.now())) {
+        Some(order) => format!("{}-{}-{}", pad.version, live_of(checkout, order).state, order.version),
         None => format!("{}-idle", pad.version),
     }
 }
 
-fn told(pad: &Pad, order: Option<&Order>, now: UnixMillis) -> PadLive {
-    let live = order.filter(|order| pad.shows(order, now)).map(|order| live_view(order, now));
-    PadLive { key: key(pad, order, now), remaining_ms: live.and_then(|live| live.remaining_ms) }
+fn told(checkout: &Checkout, pad: &Pad, order: Option<&Order>) -> PadLive {
+    let shown = order.filter(|order| pad.shows(order, checkout.now()));
+    let live = shown.map(|order| live_of(checkout, order));
+    PadLive { key: key(checkout, pad, order), remaining_ms: live.and_then(|live| live.remaining_ms) }
 }
 
 fn unpaired() -> PadLive {
@@ -64,7 +65,7 @@ pub async fn status(
                 checkout.seen(order);
             }
             checkout.pad_seen(&pad, false).await?;
-            told(&pad, order.as_deref(), checkout.now())
+            told(&checkout, &pad, order.as_deref())
         }
         None => unpaired(),
     };
@@ -159,6 +160,6 @@ impl Following {
         }
         let order = self.order.as_mut().map(|(_, states)| states.borrow_and_update().clone());
         self.checkout.pad_seen(&pad, false).await?;
-        Ok(Some(told(&pad, order.as_deref(), self.checkout.now())))
+        Ok(Some(told(&self.checkout, &pad, order.as_deref())))
     }
 }

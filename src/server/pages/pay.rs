@@ -26,9 +26,6 @@ use crate::server::merchants::Member;
 use crate::ui::i18n::Locale;
 use crate::ui::view::{CardView, CheckoutView, Device, LiveView, Way, page_path};
 
-/// How often a page without script refreshes itself after "I have paid" before it shows the code again.
-const ASKED_MAX: u8 = 3;
-
 /// `GET`, `HEAD /pay/{page}`.
 pub async fn show(
     State(checkout): State<Checkout>,
@@ -130,7 +127,7 @@ async fn page_of(
     let mut order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
     let member = checkout.member(&order.key.merchant)?;
     let channel = channel_of(checkout, &member, look, headers);
-    let asked = if look.asked > ASKED_MAX { 0 } else { look.asked };
+    let asked = look.asked;
     let shopper = is_shopper(method, headers);
     if shopper && asked > 0 && live_view(&order, checkout.now()).state.is_payable() {
         // Back from a wallet, often before its notice; or "I have paid" on a page without script.

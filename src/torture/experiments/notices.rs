@@ -153,6 +153,7 @@ async fn one(
     let code = Code {
         content: format!("weixin://wxpay/bizpayurl?pr={index}"),
         prepay_id: Some(format!("wx{index}")),
+        until: None,
     };
     checkout.apply(order.id, Event::Ready { trade: opened.trade.clone(), code }).await?;
     let standing = Standing {

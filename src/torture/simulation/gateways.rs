@@ -203,7 +203,7 @@ impl Gateways {
             None => self.place(channel, number, terms),
         }
         let prepay_id = (channel == Channel::Wx).then(|| "prepay".to_owned());
-        Ok(Reply::Created(Code { content: format!("{channel}:{number}"), prepay_id }))
+        Ok(Reply::Created(Code { content: format!("{channel}:{number}"), prepay_id, until: None }))
     }
 
     /// Takes a trade on. An app's order string makes one as soon as it is opened.

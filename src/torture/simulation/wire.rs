@@ -191,7 +191,7 @@ impl Merchant for Half {
         {
             self.air.outside().gateways.place(self.channel, out_trade_no, terms);
             let content = format!("app:{out_trade_no}");
-            return Ok(Outgoing::Local(Reply::Created(Code { content, prepay_id: None })));
+            return Ok(Outgoing::Local(Reply::Created(Code { content, prepay_id: None, until: None })));
         }
         let mut request = Request::new(Bytes::new());
         request.extensions_mut().insert(Asked(self.channel, call.clone()));

@@ -32,7 +32,7 @@ use crate::runtime::listen::PeerAddr;
 use crate::runtime::random;
 use crate::server::checkout::{Checkout, CheckoutError, Placing, Pushed};
 use crate::server::error::{ApiError, Kind};
-use crate::server::limits::{Rule, misses};
+use crate::server::limits::{Limits, Rule, misses};
 use crate::server::merchants::Member;
 use crate::server::router::App;
 use crate::server::store::Find;
@@ -87,6 +87,7 @@ impl Asked {
 /// A visit to an order's page inside WeChat.
 struct Visit<'a> {
     checkout: &'a Checkout,
+    limits: &'a Limits,
     member: &'a Member,
     oauth: &'a WechatOauth,
     order: Arc<Order>,
@@ -126,6 +127,7 @@ async fn show(
     let base = checkout.public_base_url();
     let visit = Visit {
         checkout,
+        limits: &app.limits,
         member: &member,
         oauth,
         browser: Browser::new(headers, checkout.sealing(), base, checkout.now()),
@@ -205,6 +207,9 @@ impl Visit<'_> {
         let code = code.as_deref().filter(|code| !code.is_empty() && code.len() <= CODE_MAX);
         let Some(code) = code else { return self.screen(&Screen::Stale, Some(Kind::CrossSite), [done]) };
         let order = &self.order.key;
+        if self.limits.spend(Rule::OpenidCode, Some(self.client_ip)).is_err() {
+            return self.screen(&Screen::Unavailable, Some(Kind::RateLimited), [done]);
+        }
         match self.member.openid(code).await {
             Exchanged::Openid(openid) => {
                 let Some(known) = self.browser.remember(&self.oauth.app_id, &openid) else {
