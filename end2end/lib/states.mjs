@@ -82,7 +82,6 @@ const checkout = [
   { name: 'Alipay here', says: 'To be paid: a link to Alipay in this browser.', shows: /将前往支付宝/, query: { phone: '?channel=ali', desktop: '?channel=ali&way=here' } },
   { name: 'nothing opened', says: 'Three seconds after "Pay now", and no app has opened.', shows: /没有自动打开/, query: { phone: '?channel=wx' }, scripts: [true],
     act: async (page) => {
-      await awake(page);
       await page.evaluate(() => document.querySelector('a[data-open]').addEventListener('click', (event) => event.preventDefault()));
       await page.getByRole('link', { name: '立即支付' }).click();
     } },
@@ -108,19 +107,16 @@ const checkout = [
       await page.clock.fastForward(13_000);
     } },
   { name: 'offline', says: 'The network is gone: what was true stays on the page.', shows: /网络已断开/, scripts: [true],
-    act: async (page) => {
-      await awake(page);
-      await offline(page);
-    } },
+    act: offline },
   { name: 'unavailable', says: 'WeChat Pay does not answer.', shows: /微信支付暂时不可用/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: '5xx' }] },
-  { name: 'refused', says: 'WeChat Pay says no (here: the app is another merchant's); a code for support.', shows: /问题代码/, query: '?channel=wx&way=scan',
+  { name: 'refused', says: 'WeChat Pay says no (here: the app belongs to somebody else); a code for support.', shows: /问题代码/, query: '?channel=wx&way=scan',
     order: null,
     make: async (at) => {
       const { wechat: known } = at.demo.credentials;
       at.service = await serveFor({ credentials: { ...at.demo.credentials, wechat: { ...known, app_id: 'wx0000000000000000' } } });
       at.order = await at.service.order(sold);
     } },
-  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在获取二维码/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
+  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在准备支付/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
     fresh: true },
   { name: 'paid', says: 'Paid.', shows: /支付成功/, make: pay },
   { name: 'refunding', says: 'Paid; a part is on its way back.', shows: /正在退款 8\.00 元/, make: async (at) => {
@@ -182,7 +178,7 @@ const wpay = [
   { name: 'no wallet', says: 'Eight seconds, and no wallet has answered.', shows: /WX-BRIDGE/, scripts: [true], clock: true,
     act: (page) => page.clock.fastForward(9_000) },
   { name: 'offline', says: 'The network is gone.', shows: /网络已断开/, before: insideWechat('cancel'), scripts: [true], act: async (page) => {
-    await page.getByText('已取消，可重新支付').waitFor();
+    await page.getByRole('heading', { name: '已取消，可重新支付' }).waitFor();
     await offline(page);
   } },
   { name: 'stale', says: 'The way back from WeChat was used before, or is not ours.', shows: /这次打开已失效/, query: '&code=used&state=foreign' },
@@ -203,6 +199,7 @@ export async function pair(page, at) {
     at.order = await at.demo.order({ ...sold, ...fields });
     const answer = await at.demo.api('PUT', `/rest/pads/${pad}/order`, { order_type: 'Order', order_number: at.order.order_number });
     assert.equal(answer.status, 200, answer.text);
+    if (at.script === false) await page.reload(); // it would by itself, in a few seconds
     await page.getByRole('img', { name: /二维码/ }).waitFor();
   };
   at.leave = () => at.demo.api('DELETE', `/rest/pads/${pad}`);
@@ -238,10 +235,12 @@ const pad = [
   { name: 'paid', says: 'Paid: three seconds of it.', shows: /支付成功/, brief: true, act: async (page, at) => {
     await at.show();
     await at.demo.pay(await push(at));
+    if (!at.script) await page.reload();
   } },
   { name: 'closed', says: 'The till has closed the order.', shows: /订单已关闭/, brief: true, act: async (page, at) => {
     await at.show();
     await close(at);
+    if (!at.script) await page.reload();
   } },
 ].map((state) => ({ open: pair, order: null, query: { tablet: '' }, ...state }));
 
@@ -266,6 +265,7 @@ export async function visit(demo, browser, state, see, { scripts = [true, false]
       if (query === undefined || (size === 'tablet' && typeof state.query !== 'object')) continue;
       for (const script of state.scripts ?? scripts) {
         if (state.fresh) await begin();
+        at.script = script;
         const shopper = await browser.newContext({ ...device, ...state.device, javaScriptEnabled: script });
         try {
           const page = await shopper.newPage();
@@ -273,6 +273,8 @@ export async function visit(demo, browser, state, see, { scripts = [true, false]
           await state.before?.(page, at);
           if (state.open) await state.open(page, at);
           else await page.goto((state.address?.(at) ?? at.order.checkout_url) + query);
+          // Pages that wake look different before.
+          if (script && await page.locator('script[data-wasm]').count() > 0) await awake(page);
           await state.act?.(page, at);
           await until(`${state.name}, ${size}${script ? '' : ', no script'}: the page shows ${state.shows}`,
             async () => state.shows.test(await visibleText(page).catch(() => '')), { within: 15_000 });

@@ -36,6 +36,17 @@ async function open({ script, context, fields, clock }, visit) {
   }
 }
 
+/** A page's script that keeps its streams, so that a test can end them. */
+const keepStreams = { what: () => {
+  const Real = globalThis.EventSource;
+  globalThis.EventSource = class extends Real {
+    constructor(...args) {
+      super(...args);
+      globalThis.streams = [...(globalThis.streams ?? []), this];
+    }
+  };
+} };
+
 describe('a device whose clock is a day off', () => {
   for (const [name, off] of [['ahead', 86_400_000], ['behind', -86_400_000]]) {
     test(`${name}: the countdown is the server's`, async () => {
@@ -73,16 +84,7 @@ describe('a device whose clock is a day off', () => {
 });
 
 test('stream dead, tab hidden for two minutes, paid meanwhile, tab shown: paid within 2 s', async () => {
-  const what = () => {
-    const Real = globalThis.EventSource;
-    globalThis.EventSource = class extends Real {
-      constructor(...args) {
-        super(...args);
-        globalThis.streams = [...(globalThis.streams ?? []), this];
-      }
-    };
-  };
-  await open({ script: { what }, clock: true }, async (page) => {
+  await open({ script: keepStreams, clock: true }, async (page) => {
     const code = scan(await picture(page, 'truth-hidden'));
     await until('the stream is open', () => page.evaluate(() => globalThis.streams?.[0]?.readyState === 1));
     const turn = (hidden) => page.evaluate((is) => {
@@ -107,10 +109,12 @@ test('stream dead, tab hidden for two minutes, paid meanwhile, tab shown: paid w
 });
 
 test('network off and on: a banner, what was true stays, and what happened meanwhile is shown', async () => {
-  await open({}, async (page, order, shopper) => {
+  await open({ script: keepStreams }, async (page, order, shopper) => {
     const code = scan(await picture(page, 'truth-offline-before'));
     const from = performance.now();
     await shopper.setOffline(true);
+    // Chromium cuts what begins from now on; a network that is gone also ends what was open.
+    await page.evaluate(() => globalThis.streams.forEach((stream) => { stream.close(); stream.dispatchEvent(new Event('error')); }));
     await shows(page, /网络已断开/, { within: 4_500 });
     console.log(`    the banner after ${Math.round(performance.now() - from)} ms`);
     assert.equal(scan(await picture(page, 'truth-offline')), code, 'the code can still be scanned');
