@@ -248,7 +248,7 @@ const named = (page, list) => list.map((state) => ({ ...state, name: `${page}: $
 export const states = [...named('checkout', checkout), ...named('wpay', wpay), ...named('pad', pad)];
 
 /** Brings an order into a state and opens its page at each size, with and without script unless the state or `scripts` says
- *  otherwise; `see(page, {size, script})` looks at each. Everything that was done to the world is undone, whatever happens. */
+ *  otherwise; `see(page, {size, script, order})` looks at each. Everything that was done to the world is undone, whatever happens. */
 export async function visit(demo, browser, state, see, { scripts = [true, false] } = {}) {
   const at = { demo };
   const begin = async () => {
@@ -278,10 +278,11 @@ export async function visit(demo, browser, state, see, { scripts = [true, false]
           await state.act?.(page, at);
           await until(`${state.name}, ${size}${script ? '' : ', no script'}: the page shows ${state.shows}`,
             async () => state.shows.test(await visibleText(page).catch(() => '')), { within: 15_000 });
-          await see(page, { size, script });
+          await see(page, { size, script, order: at.order });
         } finally {
           await shopper.close();
           await at.leave?.();
+          if (state.open) delete at.order;
         }
       }
     }

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { desktop, launch, phone, picture, scan, visibleText } from '../lib/browser.mjs';
 import { startDemo, until } from '../lib/demo.mjs';
-import { awake, states, visit } from '../lib/states.mjs';
+import { awake, push, states, visit } from '../lib/states.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let demo;
@@ -23,7 +23,13 @@ describe('axe-core finds nothing serious, light and dark', () => {
   // What is gone within three seconds is in pad.test.mjs.
   for (const state of states.filter(({ brief }) => !brief)) {
     test(state.name, async () => {
-      await visit(demo, browser, state, async (page, { size }) => {
+      await visit(demo, browser, state, async (page, { size, order }) => {
+        if (order) {
+          const text = await visibleText(page);
+          assert.ok(text.includes(state.name.startsWith('pad') ? order.order_number.slice(-4) : order.order_number), 'names the order');
+          assert.ok(text.includes((order.total_fee / 100).toFixed(2)), 'names the amount');
+        }
+        assert.ok((await page.title()).length > 2);
         await page.evaluate(axe);
         for (const colorScheme of ['light', 'dark']) {
           await page.emulateMedia({ colorScheme });
@@ -98,6 +104,73 @@ describe('the keyboard', () => {
   });
 });
 
+test('the regions that are read out speak when the state changes, not each second', async () => {
+  await open(desktop, '?channel=wx', async (page, order) => {
+    assert.equal(await page.getByRole('status').count(), 1);
+    assert.equal(await page.getByRole('alert').count(), 1);
+    assert.equal(await page.locator('.countdown').getAttribute('aria-hidden'), 'true');
+    await page.evaluate(() => {
+      window.said = [];
+      window.faces = 0;
+      const digits = document.querySelector('.digits');
+      new MutationObserver(() => { window.faces += 1; }).observe(digits, { childList: true, characterData: true, subtree: true });
+      for (const region of document.querySelectorAll('[role=status], [role=alert]')) {
+        new MutationObserver(() => window.said.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+      }
+    });
+    await until('three seconds were counted', () => page.evaluate(() => window.faces >= 3));
+    assert.deepEqual(await page.evaluate(() => window.said), []);
+    await demo.pay(await push({ demo, order }));
+    await until('it is said', async () => (await page.getByRole('status').textContent()) === '支付成功，金额 12.34 元');
+    assert.equal(await page.title(), '支付成功 ¥12.34');
+  });
+});
+
+describe('when the screen is replaced', () => {
+  const paid = async (page, order) => {
+    await demo.pay(await push({ demo, order }));
+    await page.getByRole('heading', { name: '支付成功' }).waitFor();
+  };
+  test('the new heading gets the focus if that was inside', async () => {
+    await open(desktop, '?channel=wx', async (page, order) => {
+      await page.getByRole('radio', { name: /微信/ }).focus();
+      await paid(page, order);
+      await until('the heading has it', () => page.evaluate(() => document.activeElement.id === 'heading'));
+    });
+  });
+  test('the focus stays where it is if it was elsewhere', async () => {
+    await open(desktop, '?channel=wx', async (page, order) => {
+      await page.getByRole('link', { name: 'English' }).focus();
+      await paid(page, order);
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      assert.equal(await page.evaluate(() => document.activeElement.lang), 'en');
+    });
+  });
+});
+
+test('targets are at least 44 px high, and nobody forbids to zoom', async () => {
+  for (const query of ['?channel=wx', '?channel=ali&way=scan']) {
+    await open(phone, query, async (page) => {
+      const low = await page.evaluate(() => [...document.querySelectorAll('a[href], button, label.method')]
+        .filter((node) => node.checkVisibility() && node.getAttribute('href') !== '' && node.getBoundingClientRect().height < 43.9)
+        .map((node) => node.outerHTML));
+      assert.deepEqual(low, []);
+      assert.doesNotMatch(await page.locator('meta[name=viewport]').getAttribute('content'), /user-scalable|maximum-scale/);
+    });
+  }
+});
+
+test('printed, it is a receipt: the result, the amount, the number, and nothing to press', async () => {
+  await open(desktop, '', async (page, order) => {
+    await demo.pay(await push({ demo, order }));
+    await page.getByRole('heading', { name: '支付成功' }).waitFor();
+    await page.emulateMedia({ media: 'print' });
+    const text = await visibleText(page);
+    for (const part of ['支付成功', '12.34', order.order_number, '示例商城', 'A test']) assert.ok(text.includes(part), part);
+    assert.doesNotMatch(text, /复制|返回商家|English|刷新/);
+  });
+});
+
 test('zoomed to 400 %: nothing is cut off, nothing is lost, the code can be scanned', async () => {
   for (const query of ['?channel=wx&way=scan', '?channel=ali&way=here', '?channel=wx&lang=en']) {
     await open({ ...desktop, viewport: { width: 320, height: 256 } }, query, async (page, order) => {
@@ -132,6 +205,13 @@ test('who wants no motion gets none', async () => {
 });
 
 describe('another language, the same state', () => {
+  test("the order's language comes before the browser's", async () => {
+    await open(desktop, '', async (page) => {
+      assert.equal(await page.evaluate(() => document.documentElement.lang), 'en');
+      await page.getByRole('heading', { name: 'Scan with WeChat to pay' }).waitFor();
+    }, { locale: 'en' });
+  });
+
   for (const javaScriptEnabled of [true, false]) {
     test(`method and way stay${javaScriptEnabled ? '' : ', without JavaScript'}`, async () => {
       await open({ ...phone, javaScriptEnabled }, '?channel=ali&way=scan', async (page) => {

@@ -108,6 +108,34 @@ test('stream dead, tab hidden for two minutes, paid meanwhile, tab shown: paid w
   });
 });
 
+test('an answer that is older than what is known changes nothing', async () => {
+  await open({}, async (page, order) => {
+    const { data } = (await call('GET', `${order.checkout_url}/status`)).json;
+    let asked = 0;
+    await page.route('**/status', (route) => {
+      asked += 1;
+      return route.fulfill({ json: { status_code: 0, data: { ...data, state: 'closed', version: data.version - 1 } } });
+    });
+    await page.evaluate(() => window.dispatchEvent(new Event('focus')));
+    await until('it was asked', () => asked > 0);
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    assert.match(await visibleText(page), /微信扫一扫/);
+    assert.doesNotMatch(await visibleText(page), /订单已关闭/);
+  });
+});
+
+test('the stream speaks although nothing happens, sooner than a proxy of 60 s cuts it', async () => {
+  const order = await demo.order();
+  const times = [];
+  const asked = get(`${order.checkout_url}/events`, (response) => response.on('data', () => times.push(performance.now())));
+  asked.on('error', () => {}); // ended by us
+  try {
+    await until('it spoke twice', () => times.length >= 2, { within: 20_000 });
+  } finally {
+    asked.destroy();
+  }
+});
+
 test('network off and on: a banner, what was true stays, and what happened meanwhile is shown', async () => {
   await open({ script: keepStreams }, async (page, order, shopper) => {
     const code = scan(await picture(page, 'truth-offline-before'));
