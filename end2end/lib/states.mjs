@@ -109,14 +109,20 @@ const checkout = [
   { name: 'offline', says: 'The network is gone: what was true stays on the page.', shows: /网络已断开/, scripts: [true],
     act: offline },
   { name: 'unavailable', says: 'WeChat Pay does not answer.', shows: /微信支付暂时不可用/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: '5xx' }] },
-  { name: 'refused', says: 'WeChat Pay says no (here: the app belongs to somebody else); a code for support.', shows: /问题代码/, query: '?channel=wx&way=scan',
-    order: null,
+  { name: 'refused', says: 'WeChat Pay says no (here: another shop of the same account has used up the numbers); a code for support.',
+    shows: /问题代码/, query: { phone: '?channel=wx&way=scan', desktop: '?channel=wx' }, order: null,
     make: async (at) => {
-      const { wechat: known } = at.demo.credentials;
-      at.service = await serveFor({ credentials: { ...at.demo.credentials, wechat: { ...known, app_id: 'wx0000000000000000' } } });
-      at.order = await at.service.order(sold);
+      const number = orderNumber();
+      // What the other service will try, three each time that a page is opened.
+      for (let n = 0; n < 24; n += 1) {
+        const used = n === 0 ? number : `${number}_o${String(n).padStart(3, '0')}`;
+        at.order = await at.demo.order({ ...sold, total_fee: 1, order_number: used });
+        await push(at);
+      }
+      at.service = await serveFor(at.demo);
+      at.order = await at.service.order({ ...sold, order_number: number });
     } },
-  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在准备支付/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
+  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在获取二维码|正在准备支付/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
     fresh: true },
   { name: 'paid', says: 'Paid.', shows: /支付成功/, make: pay },
   { name: 'refunding', says: 'Paid; a part is on its way back.', shows: /正在退款 8\.00 元/, make: async (at) => {
