@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(CURDIR)/end2end/node_modules/.bin:$(
 SHELL := bash
 DATA ?= data/demo
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint unit e2e torture screenshot
+.PHONY: help run build test lint unit e2e torture wall
 
 help: ## This list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -35,5 +35,5 @@ e2e: ## Only the browser tests and the judges, with the binary as built (ONLY=pa
 torture: build ## Break it for an hour or more: 1,000 kills, 1,000,000 seeds (ARGS=… for `shouyin torture`)
 	@target/release/shouyin torture --long $(ARGS)
 
-screenshot: ## Take docs/checkout.png, the README's picture, anew
-	@node end2end/screenshot.mjs
+wall: ## Photograph every state into end2end/results/wall/index.html (ARGS=--docs: the README's pictures, too)
+	@node end2end/wall.mjs $(ARGS)

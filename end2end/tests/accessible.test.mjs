@@ -1,11 +1,12 @@
-// axe-core on the checkout in every state it has, light and dark, phone and desktop: nothing serious or critical.
-// Each page is also photographed into end2end/results, for people's eyes.
+// axe-core on every state of every page, light and dark: nothing serious or critical. Then what a program cannot judge by
+// rules alone: the keyboard, a page zoomed to 400 %, motion, and the language.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { desktop, launch, phone, picture, scan, visibleText } from '../lib/browser.mjs';
 import { startDemo, until } from '../lib/demo.mjs';
+import { awake, push, states, visit } from '../lib/states.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let demo;
@@ -18,107 +19,219 @@ after(async () => {
   await demo?.stop();
 });
 
-// Each state, and how an order comes into it. The page is opened (again) afterwards.
-const states = {
-  'pending, WeChat': { query: '?channel=wx', shows: /微信扫一扫/ },
-  'pending, Alipay': { query: '?channel=ali', shows: /支付宝扫一扫/ },
-  confirming: { press: /我已支付/, shows: /正在确认支付结果|暂未收到付款/ },
-  paid: { shows: /支付成功/, make: pay },
-  expired: { shows: /已过期|已失效/, order: { expires_in: 60 }, make: expire },
-  closed: { shows: /已关闭/, make: close },
-  'paid and refunded in part': { shows: /支付成功[^]*已退款 5\.00 元/, make: refund },
-  'paid late': { shows: /已收到您的付款[^]*已原路退回/, make: payLate },
-  'paid twice': { shows: /检测到重复付款[^]*已原路退回/, make: payTwice },
-};
-
-for (const [size, device] of Object.entries({ desktop, phone })) {
-  for (const colorScheme of ['light', 'dark']) {
-    describe(`${size}, ${colorScheme}`, () => {
-      for (const [state, { query = '', shows, order: fields, make, press }] of Object.entries(states)) {
-        test(state, async () => {
-          const shopper = await browser.newContext({ ...device, colorScheme });
-          try {
-            const page = await shopper.newPage();
-            const order = await demo.order(fields);
-            await page.goto(order.checkout_url + query);
-            if (make) {
-              await make(order);
-              await page.goto(order.checkout_url + query);
-            }
-            if (press) await page.getByRole('button', { name: press }).click();
-            await until(`the page shows ${shows}`, async () => shows.test(await visibleText(page)));
-            await picture(page, `state-${state}-${size}-${colorScheme}`);
-            await page.evaluate(axe);
-            const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-            const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-            assert.deepEqual(bad.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.html) })), []);
-          } finally {
-            await shopper.close();
-          }
-        });
-      }
+describe('axe-core finds nothing serious, light and dark', () => {
+  // What is gone within three seconds is in pad.test.mjs. Pages without script load themselves anew meanwhile.
+  for (const state of states.filter(({ brief, scripts = [true] }) => !brief && scripts.includes(true))) {
+    test(state.name, async () => {
+      await visit(demo, browser, state, async (page, { size, order }) => {
+        if (order) {
+          const text = await visibleText(page);
+          assert.ok(text.includes(state.name.startsWith('pad') ? order.order_number.slice(-4) : order.order_number), 'names the order');
+          assert.ok(text.includes((order.total_fee / 100).toFixed(2)), 'names the amount');
+        }
+        assert.ok((await page.title()).length > 2);
+        await page.evaluate(axe);
+        for (const colorScheme of ['light', 'dark']) {
+          await page.emulateMedia({ colorScheme });
+          const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+          const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+          assert.deepEqual(bad.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.html) })), [],
+            `${size}, ${colorScheme}`);
+        }
+      }, { scripts: [true] });
     });
+  }
+});
+
+/** A fresh order's page, awake, for `look`. */
+async function open(device, query, look, fields = {}) {
+  const shopper = await browser.newContext(device);
+  try {
+    const page = await shopper.newPage();
+    const order = await demo.order({ return_url: 'https://mall.example.com/orders', ...fields });
+    await page.goto(order.checkout_url + query);
+    if (device.javaScriptEnabled !== false) await awake(page);
+    await look(page, order);
+  } finally {
+    await shopper.close();
   }
 }
 
 test('the QR code is in the first 1280 x 900 of a desktop, and scans in the dark and at phone size', async () => {
   for (const [name, device] of Object.entries({ desktop, phone })) {
-    const shopper = await browser.newContext({ ...device, colorScheme: 'dark' });
-    const page = await shopper.newPage();
-    const order = await demo.order();
-    await page.goto(`${order.checkout_url}?channel=wx`);
-    await page.getByRole('img', { name: /二维码/ }).first().waitFor();
-    if (name === 'phone') await page.getByRole('img', { name: /二维码/ }).first().scrollIntoViewIfNeeded();
-    assert.match(scan(await picture(page, `scan-${name}-dark`)), /^weixin:/);
-    await shopper.close();
+    await open({ ...device, colorScheme: 'dark' }, '?channel=wx&way=scan', async (page) => {
+      const code = page.getByRole('img', { name: /二维码/ }).first();
+      if (name === 'phone') await code.scrollIntoViewIfNeeded();
+      assert.match(scan(await picture(page, `scan-${name}-dark`)), /^weixin:/);
+    });
   }
 });
 
-async function pay(order) {
-  const answer = await demo.api('POST', '/rest/wx/push_order',
-    { order_type: 'Order', order_number: order.order_number, type: 'NATIVE' });
-  await demo.pay(answer.json.data.codeUrl);
-  await until('paid', async () => (await demo.orderNow(order.order_number)).state === 'paid');
-}
+describe('the keyboard', () => {
+  test('reaches everything, shows where it is, and is never trapped', async () => {
+    await open(desktop, '?channel=wx', async (page) => {
+      const wanted = await page.evaluate(() => [...document.querySelectorAll('a[href], button, input:not([type=hidden])')]
+        // Of a group of radio buttons the keyboard stops at the chosen one.
+        .filter((node) => node.checkVisibility() && node.getAttribute('href') !== '' && (node.type !== 'radio' || node.checked)).length);
+      const reached = new Set();
+      for (let press = 0; press < 40; press += 1) {
+        await page.keyboard.press('Tab');
+        const at = await page.evaluate(() => {
+          const node = document.activeElement;
+          if (node === document.body || node === document.documentElement) return null;
+          const ring = [node, node.closest('.method')].filter(Boolean).map((shown) => getComputedStyle(shown));
+          return { is: node.outerHTML, seen: ring.some((style) => style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2) };
+        });
+        if (!at || reached.has(at.is)) break; // past the end, or around
+        assert.ok(at.seen, `no ring around ${at.is}`);
+        reached.add(at.is);
+      }
+      assert.equal(reached.size, wanted, [...reached].join('\n'));
+      assert.ok(wanted >= 6, `${wanted} stops`);
+    });
+  });
 
-async function refund(order) {
-  await pay(order);
-  const path = `/rest/orders/Order/${order.order_number}/refunds`;
-  assert.equal((await demo.api('POST', path, { refund_number: 'R1', amount: 500 })).status, 201);
-  await until('refunded', async () => (await demo.orderNow(order.order_number)).refunded_fee === 500);
-}
+  test('arrow keys choose the method, and the code follows', async () => {
+    await open(desktop, '?channel=wx', async (page) => {
+      await page.getByRole('radio', { name: /微信/ }).focus();
+      await page.keyboard.press('ArrowDown');
+      await page.getByRole('heading', { name: '请使用支付宝扫一扫付款' }).waitFor();
+      assert.equal(await page.evaluate(() => document.activeElement.value), 'ali', 'the focus is not lost');
+      assert.match(page.url(), /channel=ali/);
+      await page.keyboard.press('ArrowUp');
+      await page.getByRole('heading', { name: '请使用微信扫一扫付款' }).waitFor();
+    });
+  });
+});
 
-async function push(order, channel, type) {
-  const answer = await demo.api('POST', `/rest/${channel}/push_order`, { order_type: 'Order', order_number: order.order_number, type });
-  return answer.json.data.codeUrl ?? answer.json.data.qr_code;
-}
+test('the regions that are read out speak when the state changes, not each second', async () => {
+  await open(desktop, '?channel=wx', async (page, order) => {
+    assert.equal(await page.getByRole('status').count(), 1);
+    assert.equal(await page.getByRole('alert').count(), 1);
+    assert.equal(await page.locator('.countdown').getAttribute('aria-hidden'), 'true');
+    await page.evaluate(() => {
+      window.said = [];
+      window.faces = 0;
+      const digits = document.querySelector('.digits');
+      new MutationObserver(() => { window.faces += 1; }).observe(digits, { childList: true, characterData: true, subtree: true });
+      for (const region of document.querySelectorAll('[role=status], [role=alert]')) {
+        new MutationObserver(() => window.said.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+      }
+    });
+    await until('three seconds were counted', () => page.evaluate(() => window.faces >= 3));
+    assert.deepEqual(await page.evaluate(() => window.said), []);
+    await demo.pay(await push({ demo, order }));
+    await until('it is said', async () => (await page.getByRole('status').textContent()) === '支付成功，金额 12.34 元');
+    assert.equal(await page.title(), '支付成功 ¥12.34');
+  });
+});
 
-const returned = (order) => until('it is back', async () =>
-  (await demo.orderNow(order.order_number)).anomalies[0]?.refund_state === 'succeeded');
+describe('when the screen is replaced', () => {
+  const paid = async (page, order) => {
+    await demo.pay(await push({ demo, order }));
+    await page.getByRole('heading', { name: '支付成功' }).waitFor();
+  };
+  test('the new heading gets the focus if that was inside', async () => {
+    await open(desktop, '?channel=wx', async (page, order) => {
+      await page.getByRole('radio', { name: /微信/ }).focus();
+      await paid(page, order);
+      await until('the heading has it', () => page.evaluate(() => document.activeElement.id === 'heading'));
+    });
+  });
+  test('the focus stays where it is if it was elsewhere', async () => {
+    await open(desktop, '?channel=wx', async (page, order) => {
+      await page.getByRole('link', { name: 'English' }).focus();
+      await paid(page, order);
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      assert.equal(await page.evaluate(() => document.activeElement.lang), 'en');
+    });
+  });
+});
 
-async function payLate(order) {
-  const code = await push(order, 'ali', 'QRCODE');
-  await close(order);
-  await demo.pay(code);
-  await returned(order);
-}
+test('targets are at least 44 px high, and nobody forbids to zoom', async () => {
+  for (const query of ['?channel=wx', '?channel=ali&way=scan']) {
+    await open(phone, query, async (page) => {
+      const low = await page.evaluate(() => [...document.querySelectorAll('a[href], button, label.method')]
+        .filter((node) => node.checkVisibility() && node.getAttribute('href') !== '' && node.getBoundingClientRect().height < 43.9)
+        .map((node) => node.outerHTML));
+      assert.deepEqual(low, []);
+      assert.doesNotMatch(await page.locator('meta[name=viewport]').getAttribute('content'), /user-scalable|maximum-scale/);
+    });
+  }
+});
 
-async function payTwice(order) {
-  const codes = [await push(order, 'wx', 'NATIVE'), await push(order, 'ali', 'QRCODE')];
-  await demo.controlCall('POST', '/scan', { code: codes[1] });
-  await demo.controlCall('PUT', '/faults', { faults: [{ on: 'alipay.trade.close', kind: '5xx' }] });
-  for (const code of codes) await demo.pay(code);
-  await demo.controlCall('DELETE', '/faults');
-  await returned(order);
-}
+test('printed, it is a receipt: the result, the amount, the number, and nothing to press', async () => {
+  await open(desktop, '', async (page, order) => {
+    await demo.pay(await push({ demo, order }));
+    await page.getByRole('heading', { name: '支付成功' }).waitFor();
+    await page.emulateMedia({ media: 'print' });
+    const text = await visibleText(page);
+    for (const part of ['支付成功', '12.34', order.order_number, '示例商城', 'A test']) assert.ok(text.includes(part), part);
+    assert.doesNotMatch(text, /复制|返回商家|English|刷新/);
+  });
+});
 
-async function close(order) {
-  const answer = await demo.api('POST', `/rest/orders/Order/${order.order_number}/close`);
-  assert.equal(answer.status, 200, answer.text);
-  await until('closed', async () => (await demo.orderNow(order.order_number)).state === 'closed');
-}
+test('zoomed to 400 %: nothing is cut off, nothing is lost, the code can be scanned', async () => {
+  for (const query of ['?channel=wx&way=scan', '?channel=ali&way=here', '?channel=wx&lang=en']) {
+    await open({ ...desktop, viewport: { width: 320, height: 256 } }, query, async (page, order) => {
+      const wide = await page.evaluate(() => [...document.querySelectorAll('main *')]
+        .filter((node) => node.checkVisibility() && !node.closest('.spoken') && !node.closest('svg'))
+        .filter((node) => {
+          const { left, right, width } = node.getBoundingClientRect();
+          return width > 0 && (left < 0 || right > 320 || node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).overflowX === 'hidden');
+        }).map((node) => node.outerHTML.slice(0, 80)));
+      assert.deepEqual(wide, [], query);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+      const text = await visibleText(page);
+      for (const part of ['12.34', 'A test', order.order_number, /返回商家|Back to the merchant/]) assert.match(text, new RegExp(part), query);
+      const code = page.getByRole('img', { name: /二维码|QR code/ });
+      if (query.includes('here')) return;
+      await code.scrollIntoViewIfNeeded();
+      const path = await picture(page, 'zoom');
+      await code.screenshot({ path, scale: 'device' });
+      assert.match(scan(path), /^weixin:/);
+    }, { title: 'A test' });
+  }
+});
 
-async function expire(order) {
-  await demo.advance(10 * 60_000);
-  await until('expired', async () => (await demo.orderNow(order.order_number)).state === 'closed');
-}
+test('who wants no motion gets none', async () => {
+  for (const [reducedMotion, some] of [['reduce', false], ['no-preference', true]]) {
+    await open({ ...desktop, reducedMotion }, '?channel=wx', async (page) => {
+      await page.getByRole('button', { name: /我已支付/ }).click();
+      await page.getByRole('heading', { name: '正在确认支付结果' }).waitFor();
+      assert.equal(await page.evaluate(() => document.getAnimations().length > 0), some, reducedMotion);
+    });
+  }
+});
+
+describe('another language, the same state', () => {
+  test("the order's language comes before the browser's", async () => {
+    await open(desktop, '', async (page) => {
+      assert.equal(await page.evaluate(() => document.documentElement.lang), 'en');
+      await page.getByRole('heading', { name: 'Scan with WeChat to pay' }).waitFor();
+    }, { locale: 'en' });
+  });
+
+  for (const javaScriptEnabled of [true, false]) {
+    test(`method and way stay${javaScriptEnabled ? '' : ', without JavaScript'}`, async () => {
+      await open({ ...phone, javaScriptEnabled }, '?channel=ali&way=scan', async (page) => {
+        await page.getByRole('link', { name: 'English' }).click();
+        await page.getByRole('heading', { name: 'Scan with Alipay to pay' }).waitFor();
+        assert.equal(await page.evaluate(() => document.documentElement.lang), 'en');
+        await page.getByRole('link', { name: '中文' }).click();
+        await page.getByRole('heading', { name: '请使用支付宝扫一扫付款' }).waitFor();
+      });
+    });
+  }
+
+  test('also the method that was chosen on the page', async () => {
+    await open(desktop, '?channel=wx', async (page) => {
+      await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
+      await page.getByRole('heading', { name: '请使用支付宝扫一扫付款' }).waitFor();
+      await page.getByRole('link', { name: 'English' }).click();
+      await until('it is English', async () => (await page.evaluate(() => document.documentElement.lang).catch(() => '')) === 'en');
+      assert.equal(await page.getByRole('radio', { name: 'Alipay' }).isChecked(), true);
+      await page.getByRole('heading', { name: 'Scan with Alipay to pay' }).waitFor();
+    });
+  });
+});

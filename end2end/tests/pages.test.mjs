@@ -83,6 +83,7 @@ test('pages and status go out compressed when that is accepted, the stream never
   const stream = await heads(`${order.checkout_url}/events`, { 'accept-encoding': 'br, gzip' });
   assert.match(stream['content-type'], /^text\/event-stream/);
   assert.equal(stream['content-encoding'], undefined);
+  assert.equal(stream['x-accel-buffering'], 'no', 'a proxy must not keep it to itself');
 });
 
 test('the status says pending, then paid, and never more than a shopper may see', async () => {

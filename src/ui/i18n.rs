@@ -54,7 +54,7 @@ catalogue! {
             "Alipay does not work inside WeChat: tap … at the top right and choose “Open in browser”";
         LeaveAlipay: "支付宝内无法使用微信支付：请在系统浏览器中打开本页",
             "WeChat Pay does not work inside Alipay: open this page in your browser";
-        Fetching: "正在获取二维码", "Getting the QR code";
+        Fetching: "正在准备支付", "Preparing the payment";
         WechatUnavailable: "微信支付暂时不可用", "WeChat Pay is unavailable at the moment";
         AlipayUnavailable: "支付宝暂时不可用", "Alipay is unavailable at the moment";
         UnavailableMeans: "没有发生扣款。请稍后重试，或换一种方式支付",
@@ -123,7 +123,7 @@ catalogue! {
         CopyLink: "复制付款链接", "Copy the payment link";
         UseAlipay: "用支付宝付款", "Pay with Alipay";
         NewCode: "重新获取二维码", "Get a new QR code";
-        NotYet: "暂未收到付款，您可以继续扫码支付", "No payment has arrived yet; you can still scan to pay";
+        NotYet: "暂未收到付款，您可以继续支付", "No payment has arrived yet; you can still pay";
         HavePaid: "我已支付，刷新结果", "I have paid, check again";
         Refunding: "正在退款 {} 元，款项将原路退回，通常 1–3 个工作日到账",
             "{} yuan are being refunded the way they came, usually within 1–3 working days";

@@ -219,7 +219,7 @@ mod tests {
             (PageState::Scanned, ali, &ready, "code ali | 已扫码，请在手机上确认支付 |  | QR | "),
             (PageState::Scanned, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
             (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
-            (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在获取二维码 |  | - | "),
+            (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在准备支付 |  | - | "),
             (
                 pending,
                 ali,
