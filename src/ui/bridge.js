@@ -104,7 +104,7 @@
       try { is = JSON.parse(x.responseText).data.state; } catch (e) { /* no answer */ }
       if (is) lost = 0; else lost = lost || now();
       offline(!is && now() - lost >= 3000);
-      if (is && is !== 'pending' && is !== 'expiring') leave(); else { if (is) expiring(is); later(); }
+      if (is && !/^(pending|scanned|expiring)$/.test(is)) leave(); else { if (is) expiring(is); later(); }
     };
     x.send();
   }
