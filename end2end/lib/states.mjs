@@ -122,7 +122,7 @@ const checkout = [
       at.service = await serveFor(at.demo);
       at.order = await at.service.order({ ...sold, order_number: number });
     } },
-  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在获取二维码|正在准备支付/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
+  { name: 'getting the code', says: 'WeChat Pay is slow: no code yet.', shows: /正在准备支付/, query: '?channel=wx', faults: [{ on: 'wx.unifiedorder', kind: 'delay', delay_ms: 30_000 }],
     fresh: true },
   { name: 'paid', says: 'Paid.', shows: /支付成功/, make: pay },
   { name: 'refunding', says: 'Paid; a part is on its way back.', shows: /正在退款 8\.00 元/, make: async (at) => {

@@ -208,6 +208,22 @@ test('WeixinJSBridge comes late, or never', async () => {
   }, { bridge: 'none' });
 });
 
+test('scanned with Alipay somewhere else: the page inside WeChat stays as it is', { timeout: 60_000 }, async () => {
+  const order = await demo.order();
+  const pushed = await demo.api('POST', '/rest/ali/push_order', { order_type: 'Order', order_number: order.order_number, type: 'QRCODE' });
+  await demo.controlCall('POST', '/scan', { code: pushed.json.data.qr_code });
+  const status = async () => (await (await fetch(`${order.checkout_url}/status`)).json()).data.state;
+  await until('it is known as scanned', async () => (await status()) === 'scanned', { within: 15_000 });
+  await inWechat(async (page, calls) => {
+    await page.goto(order.wpay_url);
+    await shows(page, /正在打开微信支付/);
+    await page.evaluate(() => { window.notReloaded = true; });
+    for (let asked = 0; asked < 3; asked += 1) await page.waitForResponse((answer) => answer.url().endsWith('/status'));
+    assert.equal(await page.evaluate(() => window.notReloaded), true, 'the page was not loaded anew');
+    assert.equal(calls.length, 1);
+  }, { outcomes: ['never'] });
+});
+
 test('reloaded while the wallet is open: the same trade, the same person, no new way to WeChat', async () => {
   const order = await demo.order();
   await inWechat(async (page, calls) => {
