@@ -251,8 +251,8 @@ const CODE_OUTLIVES_MS: i64 = 360_000;
 /// How far our clock may be ahead of the gateway's for a code to be surely over at the second look, in ms: an
 /// hour's jump (summer time kept by hand) and some minutes.
 const CLOCK_AHEAD_MS: i64 = 4_500_000;
-/// Payers who have an open attempt of one scene at the same time; and how many may come in such a time, in ms.
-/// Who they are is for the browser to say, and each costs the gateway calls.
+/// Payers who have an open attempt of one scene at the same time; and how many may come in such a time, in
+/// ms. Who they are is for the browser to say, and each costs the gateway calls.
 const PAYERS_MAX: usize = 8;
 const PAYERS_LATELY: usize = 30;
 const LATELY_MS: i64 = 600_000;

@@ -28,7 +28,7 @@ struct Watched {
     seen_at: UnixMillis,
     /// When its gateways were last asked.
     asked_at: Option<UnixMillis>,
-    /// The attempt whose code somebody opened, by its gateway's word. A hint for the eye, so it is not stored.
+    /// The attempt whose code somebody opened, by its gateway's word. A hint for the eye: not stored.
     scanned: Option<TradeId>,
 }
 

@@ -28,7 +28,7 @@ pub enum Rule {
     UnknownNumber,
     /// Keys and tokens that nobody knows, neither we nor the mall.
     WrongKey,
-    /// What WeChat sends browsers back with: asking whose it is shows WeChat our secret, and is counted there.
+    /// What WeChat sends browsers back with: asking whose it is takes our secret, and is counted there.
     OpenidCode,
     /// Codes that pair a tablet, right or wrong: they are short.
     PairingCode,

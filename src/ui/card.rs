@@ -51,14 +51,22 @@ fn target(event: &Event) -> Option<Element> {
     event.target()?.dyn_into().ok()
 }
 
-/// A radio button was chosen. The choice stands in the address too, so that reloading keeps it.
+/// A radio button was chosen. The choice stands in the address too, so that reloading keeps it, and in the
+/// link to the other language.
 fn chosen(session: Session, event: &Event) {
     let value = target(event).and_then(|radio| radio.get_attribute("value"));
     let Some(channel) = value.and_then(|word| word.parse().ok()) else { return };
     session.choose(channel);
-    let address = session.card.with_value(|card| {
-        [&card.path(), "?channel=", channel.as_str(), "&lang=", card.locale.as_str()].concat()
+    let way = session.code.with_untracked(|code| code.way);
+    let (chosen, locale) = session.card.with_value(|card| {
+        let chosen = [&card.path(), "?channel=", channel.as_str(), "&way=", way.as_str(), "&lang="].concat();
+        (chosen, card.locale)
     });
+    let address = [&chosen, locale.as_str()].concat();
+    if let Ok(Some(link)) = document().query_selector("a[hreflang]") {
+        // Refused for a malformed name only.
+        let _ = link.set_attribute("href", &[&chosen, locale.other().as_str()].concat());
+    }
     if let Ok(history) = window().history() {
         // Refused only by browsers that limit how often; the page works without it.
         let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&address));
@@ -67,7 +75,12 @@ fn chosen(session: Session, event: &Event) {
 
 /// A form was sent. "I have paid" goes to the server as it is; the others are calls.
 fn sent(session: Session, event: &SubmitEvent) {
-    match target(event).and_then(|form| form.get_attribute("data-do")).as_deref() {
+    let Some(form) = target(event) else { return };
+    if let Ok(Some(hidden)) = form.query_selector("[type=hidden][name=channel]") {
+        // The server wrote the method that it drew; another may have been chosen since.
+        let _ = hidden.set_attribute("value", session.channel.get_untracked().as_str());
+    }
+    match form.get_attribute("data-do").as_deref() {
         Some("confirm") => session.confirm(),
         Some("refresh") => {
             event.prevent_default();
