@@ -92,8 +92,8 @@ fn unpaid(world: &World) -> anyhow::Result<i64> {
     Ok(evidence::look(world)?.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Waits until no query is due. Gateways are not asked faster than they like, so that takes its time: it gives
-/// up only when nothing becomes less.
+/// Waits until no query is due. Gateways are not asked faster than they like, so that takes its time: it
+/// gives up only when nothing becomes less.
 async fn quiet(world: &World) -> anyhow::Result<()> {
     let (mut least, mut since) = (i64::MAX, Stopwatch::start());
     while since.elapsed() < Duration::from_secs(30) {
