@@ -1,7 +1,7 @@
 //! Gathers what the oracle compares: the emulator's ledger, what the service's API says, its inbox, and the
 //! malls' books. And waits until there is nothing left to do, moving the clocks to where there is.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -115,16 +115,20 @@ async fn events(hand: &Hand, mall: &Mall) -> anyhow::Result<Vec<Event>> {
     }
 }
 
-/// What the service keeps of notices.
+/// What the service keeps of notices, and how many rows of each.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn inbox(world: &World) -> anyhow::Result<HashSet<Stored>> {
+pub fn inbox(world: &World) -> anyhow::Result<HashMap<Stored, usize>> {
     let connection = look(world)?;
     let mut query = connection.prepare(
-        "SELECT DISTINCT channel, out_trade_no, verdict FROM inbox WHERE out_trade_no IS NOT NULL",
+        "SELECT channel, out_trade_no, verdict, count(*) FROM inbox WHERE out_trade_no IS NOT NULL \
+         GROUP BY channel, out_trade_no, verdict",
     )?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = query.query_map([], |row| {
+        let rows = usize::try_from(row.get::<_, u32>(3)?).unwrap_or(usize::MAX);
+        Ok(((row.get(0)?, row.get(1)?, row.get(2)?), rows))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

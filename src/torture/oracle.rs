@@ -134,8 +134,8 @@ pub struct Evidence {
     pub orders: Vec<Order>,
     /// `GET /rest/events`.
     pub events: Vec<Event>,
-    /// The inbox.
-    pub inbox: HashSet<Stored>,
+    /// The inbox: how many rows of each.
+    pub inbox: HashMap<Stored, usize>,
     /// The malls' books.
     pub told: BTreeMap<String, Told>,
     /// What each reader saw, in the order it saw it.
@@ -177,7 +177,10 @@ pub fn row(experiment: &str, evidence: &Evidence) -> Row {
     Row::none(format!("{experiment}: I1-I7"), "0 broken", &broken)
 }
 
+/// Channel and number.
 type Money<'a> = (&'a str, &'a str);
+/// Channel, the gateway's number of the payment, fen.
+type GivenBack<'a> = (&'a str, &'a str, i64);
 
 /// The invariants that can be told from what is left. I8 has an experiment of its own.
 pub fn judge(evidence: &Evidence) -> Vec<Finding> {
@@ -211,25 +214,33 @@ fn stored(evidence: &Evidence, by_trade: &HashMap<Money<'_>, &Order>) -> Finding
         .iter()
         .map(|trade| ((trade.channel.as_str(), trade.out_trade_no.as_str()), trade))
         .collect();
-    let (mut looked, mut broken) = (0, Vec::new());
+    let mut answered: BTreeMap<Money<'_>, (usize, bool)> = BTreeMap::new();
     for notice in &evidence.ledger.notices {
-        if !notice.attempts.iter().any(|one| one.accepted) {
-            continue;
+        let accepted = notice.attempts.iter().filter(|one| one.accepted).count();
+        if accepted > 0 {
+            let all = answered.entry((&notice.channel, &notice.out_trade_no)).or_default();
+            *all = (all.0 + accepted, all.1 || notice.event == "paid");
         }
-        looked += 1;
-        let name = format!("{} {}", notice.channel, notice.out_trade_no);
-        let believed = ["applied", "refused"].iter().any(|verdict| {
-            let row = (notice.channel.clone(), notice.out_trade_no.clone(), (*verdict).to_owned());
-            evidence.inbox.contains(&row)
-        });
-        if !believed {
-            broken.push(format!("the notice of {name} was answered with success and is not stored"));
+    }
+    let (mut looked, mut broken) = (0, Vec::new());
+    for ((channel, out_trade_no), (accepted, paid)) in answered {
+        looked += accepted;
+        let name = format!("{channel} {out_trade_no}");
+        let rows = |verdict: &str| {
+            let row = (channel.to_owned(), out_trade_no.to_owned(), verdict.to_owned());
+            evidence.inbox.get(&row).copied().unwrap_or_default()
+        };
+        // More may be stored: an answer can be lost on its way.
+        let stored = rows("applied") + rows("refused");
+        if stored < accepted {
+            broken.push(format!(
+                "{accepted} notices of {name} were answered with success and {stored} are stored"
+            ));
         }
-        let key = (notice.channel.as_str(), notice.out_trade_no.as_str());
+        let key = (channel, out_trade_no);
         let number = trades.get(&key).and_then(|trade| trade.transaction_id.as_deref()).unwrap_or_default();
-        if notice.event == "paid" && !by_trade.get(&key).is_some_and(|order| shows(order, key.0, number)) {
-            broken
-                .push(format!("the notice of {name} was answered with success and its order shows nothing"));
+        if paid && !by_trade.get(&key).is_some_and(|order| shows(order, key.0, number)) {
+            broken.push(format!("a notice of {name} was answered with success and its order shows nothing"));
         }
     }
     Finding { name: "I1", what: "what was acknowledged is stored", looked, broken }
@@ -307,7 +318,42 @@ fn told(evidence: &Evidence) -> Finding {
     for id in evidence.told.keys().filter(|id| !known.contains(id.as_str())) {
         broken.push(format!("{id} came and is in no list"));
     }
-    Finding { name: "I4", what: "every event reached its mall", looked: evidence.events.len(), broken }
+    let mut kinds: HashMap<(&str, &str), usize> = HashMap::new();
+    for event in &evidence.events {
+        *kinds.entry((&event.sighting.order_number, &event.kind)).or_default() += 1;
+    }
+    for order in &evidence.orders {
+        for (kind, wanted) in deserved(order) {
+            let there = kinds.get(&(order.number.as_str(), kind)).copied().unwrap_or_default();
+            if there != wanted {
+                broken.push(format!("order {} deserves {wanted} {kind}, there are {there}", order.number));
+            }
+        }
+    }
+    Finding {
+        name: "I4",
+        what: "every event there must be is there and reached its mall",
+        looked: evidence.events.len(),
+        broken,
+    }
+}
+
+/// The events that must stand in the list, by how the order ended. Of `order.paid`, I3 speaks.
+fn deserved(order: &Order) -> Vec<(&'static str, usize)> {
+    let anomalies = |kind: &str| order.anomalies.iter().filter(|one| one.kind == kind).count();
+    let own = order.refunds.iter().filter(|one| one.state == "succeeded").count();
+    let given_back = order.anomalies.iter().filter(|one| one.refund_state.as_deref() == Some("succeeded"));
+    let mut all = vec![
+        ("payment.duplicate", anomalies("duplicate")),
+        ("payment.late", anomalies("late")),
+        ("payment.mismatch", anomalies("mismatch")),
+        ("refund.succeeded", own + given_back.count()),
+    ];
+    // Late money may have paid one that was closed before.
+    if order.state != "paid" {
+        all.push(("order.closed", usize::from(order.state == "closed")));
+    }
+    all
 }
 
 fn rank(state: &str) -> u8 {
@@ -390,19 +436,25 @@ fn without_notice(evidence: &Evidence, by_trade: &HashMap<Money<'_>, &Order>) ->
 
 fn refunds(evidence: &Evidence, by_trade: &HashMap<Money<'_>, &Order>) -> Finding {
     let mut broken = Vec::new();
-    let mut at_gateway: HashMap<&str, (usize, i64)> = HashMap::new();
+    let transactions: HashMap<Money<'_>, &str> = evidence
+        .ledger
+        .trades
+        .iter()
+        .filter_map(|trade| {
+            Some(((trade.channel.as_str(), trade.out_trade_no.as_str()), trade.transaction_id.as_deref()?))
+        })
+        .collect();
+    let mut at_gateway: HashMap<&str, Vec<GivenBack<'_>>> = HashMap::new();
     let mut numbers = HashSet::new();
     for refund in &evidence.ledger.refunds {
         let name = format!("{} {}", refund.channel, refund.out_refund_no);
         if !numbers.insert((refund.channel.as_str(), refund.out_refund_no.as_str())) {
             broken.push(format!("{name} was refunded twice"));
         }
-        match by_trade.get(&(refund.channel.as_str(), refund.out_trade_no.as_str())) {
-            Some(order) => {
-                let (count, sum) = at_gateway.entry(&order.number).or_default();
-                *count += 1;
-                *sum += refund.refund_fee;
-            }
+        let key = (refund.channel.as_str(), refund.out_trade_no.as_str());
+        let of = transactions.get(&key).copied().unwrap_or_default();
+        match by_trade.get(&key) {
+            Some(order) => at_gateway.entry(&order.number).or_default().push((key.0, of, refund.refund_fee)),
             None => broken.push(format!("{name} is of no order")),
         }
     }
@@ -421,15 +473,20 @@ fn refunds(evidence: &Evidence, by_trade: &HashMap<Money<'_>, &Order>) -> Findin
         if own_sum > order.paid_fee || order.refunded_fee > order.paid_fee {
             broken.push(format!("order {number}: {own_sum} refunded of {}", order.paid_fee));
         }
+        let paid = order.payments.first();
+        let mut here: Vec<GivenBack<'_>> = own
+            .iter()
+            .filter_map(|amount| {
+                paid.map(|paid| (paid.channel.as_str(), paid.transaction_id.as_str(), *amount))
+            })
+            .collect();
         let given_back = order.anomalies.iter().filter(|one| one.refund_state.as_deref().is_some_and(made));
-        let (count, sum) =
-            given_back.fold((own.len(), own_sum), |(count, sum), one| (count + 1, sum + one.fee));
-        let there = at_gateway.get(number.as_str()).copied().unwrap_or_default();
-        if there != (count, sum) {
-            broken.push(format!(
-                "order {number}: {count} refunds of {sum} fen here, {} of {} at the gateway",
-                there.0, there.1
-            ));
+        here.extend(given_back.map(|one| (one.channel.as_str(), one.transaction_id.as_str(), one.fee)));
+        let mut there = at_gateway.remove(number.as_str()).unwrap_or_default();
+        here.sort_unstable();
+        there.sort_unstable();
+        if here != there {
+            broken.push(format!("order {number}: given back here {here:?}, at the gateway {there:?}"));
         }
     }
     Finding {

@@ -84,11 +84,15 @@ fn right() -> Evidence {
         events: vec![
             event("e1", "order.paid", 1, sighting(2, "paid", 100, 0)),
             event("e2", "refund.succeeded", 2, sighting(4, "paid", 100, 30)),
+            event("e3", "payment.duplicate", 3, sighting(4, "paid", 100, 30)),
+            event("e4", "refund.succeeded", 4, sighting(4, "paid", 100, 30)),
         ],
-        inbox: HashSet::from([("wx".to_owned(), "A".to_owned(), "applied".to_owned())]),
+        inbox: HashMap::from([(("wx".to_owned(), "A".to_owned(), "applied".to_owned()), 1)]),
         told: BTreeMap::from([
             ("e1".to_owned(), heard("order.paid", 1)),
             ("e2".to_owned(), heard("refund.succeeded", 2)),
+            ("e3".to_owned(), heard("payment.duplicate", 3)),
+            ("e4".to_owned(), heard("refund.succeeded", 4)),
         ]),
         sightings: vec![vec![sighting(1, "pending", 0, 0), sighting(2, "paid", 100, 0)]],
     }
@@ -105,8 +109,11 @@ fn a_right_world_passes_and_everything_was_looked_at() {
 #[test]
 fn one_thing_wrong_is_found() {
     type Wrong = fn(&mut Evidence);
-    let cases: [(&str, &str, Wrong); 22] = [
-        ("I1", "is not stored", |e| e.inbox.clear()),
+    let cases: [(&str, &str, Wrong); 28] = [
+        ("I1", "1 notices of wx A were answered with success and 0", |e| e.inbox.clear()),
+        ("I1", "2 notices of wx A were answered with success and 1", |e| {
+            e.ledger.notices[0].attempts.push(Delivery { accepted: true });
+        }),
         ("I1", "shows nothing", |e| e.orders[0].payments.clear()),
         ("I2", "is silent", |e| e.ledger.trades.push(trade("ali", "B", "77"))),
         ("I2", "stands here with 99", |e| e.orders[0].payments[0].fee = 99),
@@ -120,7 +127,7 @@ fn one_thing_wrong_is_found() {
             e.orders[0].payments.push(payment);
         }),
         ("I3", "with 2 order.paid", |e| {
-            e.told.insert("e3".to_owned(), heard("order.paid", 1));
+            e.told.insert("e9".to_owned(), heard("order.paid", 1));
         }),
         ("I3", "with 0 order.paid", |e| {
             e.told.remove("e1");
@@ -131,6 +138,15 @@ fn one_thing_wrong_is_found() {
         ("I4", "other bytes 1 times", |e| e.told.get_mut("e1").unwrap().altered = 1),
         ("I4", "/rest/events shows", |e| e.events[1].hash = [9; 32]),
         ("I4", "in no list", |e| drop(e.events.remove(1))),
+        ("I4", "deserves 2 refund.succeeded, there are 1", |e| {
+            e.events.pop();
+            e.told.remove("e4");
+        }),
+        ("I4", "deserves 1 payment.duplicate, there are 0", |e| {
+            e.events.remove(2);
+            e.told.remove("e3");
+        }),
+        ("I4", "deserves 1 order.closed, there are 0", |e| e.orders[0].state = "closed".to_owned()),
         ("I5", "was 2, then 1", |e| e.sightings[0].reverse()),
         ("I5", "ends at 3", |e| e.orders[0].version = 3),
         ("I5", "went from", |e| e.sightings[0].push(sighting(3, "pending", 100, 0))),
@@ -140,7 +156,11 @@ fn one_thing_wrong_is_found() {
             let refund = e.ledger.refunds[0].clone();
             e.ledger.refunds.push(refund);
         }),
-        ("I7", "1 refunds of 30 fen here, 2 of 130", |e| e.orders[0].anomalies[0].refund_state = None),
+        ("I7", "given back here", |e| e.orders[0].anomalies[0].refund_state = None),
+        ("I7", "given back here", |e| {
+            (e.ledger.refunds[0].refund_fee, e.ledger.refunds[1].refund_fee) = (100, 30);
+        }),
+        ("I7", "is of no order", |e| e.ledger.refunds[0].out_trade_no = "B".to_owned()),
         ("I7", "130 refunded of 100", |e| {
             e.orders[0].refunds.push(Refund { amount: 100, state: "processing".to_owned() });
         }),
