@@ -83,6 +83,28 @@ async fn a_token_opens_one_order_and_nothing_that_is_the_malls() {
     assert_eq!(world.read("TOKEN001").await["state"], "pending");
 }
 
+/// A gateway's code is good for two hours. What is handed out is good for five minutes more, and the one before
+/// it cannot be paid any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_ends_five_minutes_before_its_gateway_would_end_it() {
+    let world = World::start();
+    for (channel, number) in [("wx", "RENEW001"), ("ali", "RENEW002")] {
+        let body = json!({
+            "order_type": "Order", "order_number": number, "title": "t", "total_fee": 100,
+            "expires_in": 604_800,
+        });
+        world.mall(Method::POST, "/rest/orders", body).await;
+        let first = world.code(channel, number).await;
+        world.emulator(Method::POST, "/clock", json!({ "advance_ms": (115 * 60 - 20) * 1_000 })).await;
+        assert_eq!(world.code(channel, number).await, first, "{channel}: still good");
+        world.emulator(Method::POST, "/clock", json!({ "advance_ms": 20_000 })).await;
+        assert_ne!(world.code(channel, number).await, first, "{channel}: renewed");
+        world.until(number, |order| order["attempts"][0]["state"] == "closed").await;
+        let order = world.read(number).await;
+        assert_eq!(order["attempts"].as_array().unwrap().len(), 2, "{order}");
+    }
+}
+
 /// However often it is asked, an order about to end has one code.
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_in_the_last_seconds_of_an_order_share_one_code() {

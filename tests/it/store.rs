@@ -254,6 +254,34 @@ async fn tasks_are_leased_fenced_and_resumed() {
     assert!(store.claim_tasks(now.plus(600_000), 1, places(10, 10)).await.unwrap().is_empty());
 }
 
+/// The gateways are asked at a measured pace, so a start does not get through what is open. The next one must
+/// go on with those that were not asked yet.
+#[tokio::test]
+async fn starts_in_quick_succession_get_round_to_every_open_attempt() {
+    let store = SqliteStore::in_memory().unwrap();
+    let mut unasked = std::collections::BTreeSet::new();
+    for number in 0..30 {
+        let (_, trade) = pushed(&store, &format!("F{number:05}"), Scene::Native).await;
+        unasked.insert(trade.to_string());
+    }
+    let mut starts = 0;
+    while !unasked.is_empty() {
+        starts += 1;
+        assert!(starts <= 3, "after three starts with ten questions each: {unasked:?}");
+        let now = NOW.plus(starts * 1_700);
+        store.resume(now).await.unwrap();
+        let soon = now.plus(1_000);
+        for asked in store.claim_tasks(soon, 60_000, places(0, 10)).await.unwrap() {
+            unasked.remove(&asked.subject);
+            store.finish_task(asked, TaskOutcome::Again(soon.plus(15_000), None), soon).await.unwrap();
+        }
+        for (place, waits) in (1..).zip(store.claim_tasks(soon, 60_000, places(0, 100)).await.unwrap()) {
+            let later = TaskOutcome::Postponed(soon.plus(place * 25));
+            store.finish_task(waits, later, soon).await.unwrap();
+        }
+    }
+}
+
 /// Malls that do not answer must not keep the gateways from being asked.
 #[tokio::test]
 async fn webhooks_and_gateways_have_places_of_their_own() {
