@@ -130,6 +130,8 @@ catalogue! {
         Refunded: "已退款 {} 元，款项已原路退回", "{} yuan have been refunded the way they came";
         RefundedAll: "已全额退款 {} 元，款项已原路退回", "All {} yuan have been refunded the way they came";
         Back: "返回商家", "Back to the merchant";
+        Returning: "{} 秒后自动返回商家", "Back to the merchant in {} s";
+        Stay: "留在本页", "Stay here";
         CloseTab: "您可以关闭此页面，回到商家继续", "You can close this page and go back to the merchant";
         Support: "遇到问题？订单号 …{}", "Need help? Order …{}";
         LastKnown: "付款结果以本页显示为准", "This page shows the result as confirmed by the payment provider";

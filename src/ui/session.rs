@@ -146,6 +146,7 @@ impl Session {
             return;
         }
         self.told.set_value((state, channel, code, extra));
+        mark("data-version", &self.live.with_untracked(|live| live.version).to_string());
         mark("data-state", state.as_str());
         mark("data-channel", channel.as_str());
         mark("data-code", code.as_str());

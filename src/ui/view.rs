@@ -35,6 +35,10 @@ pub struct CheckoutView {
     pub refunding: Option<String>,
     /// See [`Self::refunding`].
     pub refunded: Option<String>,
+    /// Seconds after which the paid page goes back to the mall by itself; `None`: it stays.
+    pub return_after_s: Option<u16>,
+    /// Origins whose pages may frame this one, and are told what happens in it.
+    pub embed_origins: Vec<String>,
     /// The part that the browser changes.
     pub card: CardView,
 }
@@ -247,6 +251,15 @@ impl PageState {
             Self::Closed => Text::Closed,
             Self::PaidLate => Text::PaidLate,
             Self::AmountMismatch => Text::AmountMismatch,
+        }
+    }
+
+    /// The badge on the tab's icon: `paid`, `attention` where the shopper should look, or none.
+    pub const fn badge(self) -> &'static str {
+        match self {
+            Self::Pending | Self::Scanned | Self::Expiring | Self::Confirming => "",
+            Self::Paid | Self::PaidTwice => "paid",
+            Self::Expired | Self::Closed | Self::PaidLate | Self::AmountMismatch => "attention",
         }
     }
 

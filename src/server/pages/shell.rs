@@ -9,6 +9,7 @@ use hydration_context::SsrSharedContext;
 use leptos::children::ToChildren;
 use leptos::prelude::*;
 
+use super::around::{around, icon, returning};
 use super::look::Look;
 use super::pay::address;
 use crate::domain::id::Channel;
@@ -115,6 +116,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
             class: "checkout",
             marks: vec![
                 ("data-state", state.as_str().to_owned()),
+                ("data-version", card.live.version.to_string()),
                 ("data-channel", card.channel.as_str().to_owned()),
                 ("data-code", code.as_str().to_owned()),
                 ("data-left", urgency(left).to_owned()),
@@ -124,7 +126,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
             watched: (!over).then(|| (format!("{}/status", card.path()), watched)),
             own: None,
         };
-        render(&document, assets, || body(view).to_html())
+        render(&document, assets, || (body(view), around(view, assets)).to_html())
     }
 }
 
@@ -231,6 +233,8 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
     let watchdog = document.watched.clone().map(|(status, state)| {
         view! { <script nonce=nonce data-status=status data-state=state inner_html=WATCHDOG></script> }
     });
+    let state = document.marks.iter().find(|(name, _)| *name == "data-state");
+    let state = state.and_then(|(_, word)| word.parse().ok());
     view! {
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
@@ -239,7 +243,7 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
         <title>{document.title.clone()}</title>
         {refresh}
         {style}
-        <link rel="icon" href="/favicon.svg" r#type="image/svg+xml" />
+        {icon(state)}
         {own}
         {loader}
         {watchdog}
@@ -352,8 +356,9 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
         yuan.as_ref().map(|yuan| view! { <p class="note">{fill(locale.label(label), yuan)}</p> })
     };
     let exit = match view.exit.clone() {
+        // A page around this one is left, too.
         Some(exit) => view! {
-            <a class="plain" href=exit>
+            <a class="plain exit" href=exit target="_top">
                 {locale.label(Label::Back)}
             </a>
         }
@@ -363,6 +368,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     view! {
         <div class="more">
             {ways(view)}
+            {returning(view)}
             {refund(refunded, &view.refunded)}
             {refund(Label::Refunding, &view.refunding)}
             {hint("second while-expiring", locale.say(Text::OneMinuteLeft))}
@@ -457,6 +463,8 @@ mod tests {
             asked: 0,
             refunding: None,
             refunded: None,
+            return_after_s: None,
+            embed_origins: Vec::new(),
             card: CardView {
                 page: "AbCdEfGhIjKlMnOpQrStUv".to_owned(),
                 locale: Locale::Zh,
@@ -539,6 +547,34 @@ mod tests {
                 assert!(html.contains(says), "{state} {extra}: {html}");
                 assert_eq!(html.contains("http-equiv"), refreshes, "{state} {extra}");
             }
+        }
+    }
+
+    #[test]
+    fn a_way_back_by_itself_waits_for_script() {
+        let mut view = CheckoutView { return_after_s: Some(8), ..view(PageState::Paid) };
+        let back = "hidden data-return=\"8\" data-words=\"{} 秒后自动返回商家\"";
+        assert!(html(&view).contains(back), "{}", html(&view));
+        view.refunding = Some("5.00".to_owned());
+        assert!(!html(&view).contains("data-return"), "what goes back is followed");
+        (view.refunding, view.exit) = (None, None);
+        assert!(!html(&view).contains("data-return"), "there is nowhere to go");
+    }
+
+    #[test]
+    fn the_icon_tells_the_state() {
+        for state in PageState::ALL {
+            let icon = match state {
+                PageState::Pending | PageState::Scanned | PageState::Expiring | PageState::Confirming => "",
+                PageState::Paid | PageState::PaidTwice => "-paid",
+                _ => "-attention",
+            };
+            let html = html(&view(*state));
+            assert!(
+                html.contains(&format!("<link rel=\"icon\" href=\"/favicon{icon}.svg\"")),
+                "{state} {html}"
+            );
+            assert!(html.contains("data-paid=\"paid paid_twice\" data-attention=\"expired closed"), "{html}");
         }
     }
 
