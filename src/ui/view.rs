@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::i18n::{Locale, Text};
+use super::i18n::{Label, Locale, Text};
 use crate::domain::id::{Channel, word_enum};
 
 /// The checkout page of one order, as the server renders it.
@@ -340,6 +340,14 @@ pub const fn method_name(channel: Channel) -> Text {
     match channel {
         Channel::Wx => Text::Wechat,
         Channel::Ali => Text::Alipay,
+    }
+}
+
+/// The character that stands for the method; the wallets' logos are not shipped.
+pub const fn method_mark(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Wx => const { Label::MarkWx.in_locale(Locale::Zh) },
+        Channel::Ali => const { Label::MarkAli.in_locale(Locale::Zh) },
     }
 }
 
