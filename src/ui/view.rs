@@ -343,6 +343,14 @@ pub const fn method_name(channel: Channel) -> Text {
     }
 }
 
+/// The attribute of `<html>` that tells how a method's code stands, as far as it was asked for.
+pub const fn of_channel(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Wx => "data-wx",
+        Channel::Ali => "data-ali",
+    }
+}
+
 /// The character that stands for the method; the wallets' logos are not shipped.
 pub const fn method_mark(channel: Channel) -> &'static str {
     match channel {

@@ -183,7 +183,10 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
     let others = methods.iter().flat_map(|method| seen.others(*method).map(|way| (*method, way)));
     // One code for all wallets makes sense only where there are several.
     let several = methods.len() > 1;
-    let ways = others.filter(|(_, way)| several || *way != Way::Any).collect();
+    let any = live.code.as_ref().is_some_and(|code| code.way == Way::Any);
+    // Where that code is shown, the switch leads to each method's own.
+    let ways = others.filter(|(_, way)| if any { *way != Way::Scan } else { several || *way != Way::Any });
+    let ways = ways.collect();
     let (refunding, refunded) = refunds(order);
     CheckoutView {
         payee: member.config.name.clone(),

@@ -19,8 +19,8 @@ use crate::server::error::{ApiError, Kind};
 use crate::ui::card::{CheckoutCard, CheckoutCardProps};
 use crate::ui::countdown::urgency;
 use crate::ui::i18n::{Label, Locale, Text, fill};
-use crate::ui::method::{method_switch, way_input};
-use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, Way, tail};
+use crate::ui::method::{method_switch, shown_way, way_input};
+use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, Way, of_channel, tail};
 
 /// Seconds until a page without script loads itself anew: while payable, while its code is awaited, and
 /// while money goes back.
@@ -119,6 +119,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
                 ("data-version", card.live.version.to_string()),
                 ("data-channel", card.channel.as_str().to_owned()),
                 ("data-code", code.as_str().to_owned()),
+                (of_channel(card.channel), code.as_str().to_owned()),
                 ("data-left", urgency(left).to_owned()),
                 ("data-device", view.device.as_str().to_owned()),
             ],
@@ -341,7 +342,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
             <form method="post" action=card.path() class=class data-do=what>
                 <input type="hidden" name="do" value=what />
                 <input type="hidden" name="channel" value=view.channel.as_str() />
-                {way_input(view)}
+                {way_input(shown_way(view))}
                 <input type="hidden" name="lang" value=locale.as_str() />
                 <button class="plain" type="submit">
                     {locale.label(label)}
@@ -397,7 +398,8 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
             </button>
         }
     });
-    let others = view.ways.iter().map(|&(channel, way)| {
+    // The code for all stands in the switch.
+    let others = view.ways.iter().filter(|(_, way)| *way != Way::Any).map(|&(channel, way)| {
         let class = match channel {
             Channel::Wx => "while-wx",
             Channel::Ali => "while-ali",
@@ -405,8 +407,7 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
         let text = match (way, view.device) {
             (Way::Scan, _) => Label::ScanInstead,
             (Way::Here, Device::Desktop) => Label::LogInInstead,
-            (Way::Here, _) => Label::HereInstead,
-            (Way::Any, _) => Label::AnyInstead,
+            (Way::Here | Way::Any, _) => Label::HereInstead,
         };
         let look = Look { lang: Some(card.locale), channel: Some(channel), way: Some(way), asked: 0 };
         view! {
@@ -419,7 +420,10 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
     let on_phone = (scanned && !here).then(|| {
         view! { <p class="second while-payable while-ready">{label(Label::OnPhone)}</p> }
     });
-    let stuck = here.then(|| view! { <p class="wait while-stuck while-payable">{label(Label::Stuck)}</p> });
+    // No other phone, and no app that might be missing.
+    let inside = view.device == Device::InAlipay;
+    let stuck = label(if inside { Label::StuckInside } else { Label::Stuck });
+    let stuck = here.then(|| view! { <p class="wait while-stuck while-payable">{stuck}</p> });
     view! {
         {link}
         {on_phone}
