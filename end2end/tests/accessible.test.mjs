@@ -57,6 +57,30 @@ async function open(device, query, look, fields = {}) {
   }
 }
 
+describe('each code has its mark in the middle, and is read all the same', () => {
+  const codes = { 微: ['?channel=wx', /^weixin:/], 支: ['?channel=ali', /^https:\/\/qr\.alipay\.com\//], '¥': ['?way=any', /\/pay\//] };
+  for (const [mark, [query, content]] of Object.entries(codes)) {
+    test(mark, async () => {
+      await open({ ...desktop, viewport: { width: 1280, height: 900 } }, query, async (page) => {
+        const code = page.getByRole('img', { name: /二维码/ });
+        assert.equal(await code.locator('text').textContent(), mark);
+        const [all, spot] = await Promise.all([code, code.locator('.spot')].map((part) => part.boundingBox()));
+        for (const [at, size] of [['x', 'width'], ['y', 'height']]) {
+          assert.ok(Math.abs(all[at] + all[size] / 2 - spot[at] - spot[size] / 2) < 1, `in the middle: ${JSON.stringify([all, spot])}`);
+        }
+        assert.ok(spot.width > 24, `${spot.width}`);
+        const text = scan(await picture(page, `mark-${content.source}`));
+        assert.match(text, content);
+        // As small as a phone sees it from a metre away.
+        for (const width of [200, 150, 110]) {
+          await code.evaluate((node, to) => { node.style.width = node.style.height = `${to}px`; }, width);
+          assert.equal(scan(await picture(page, 'mark-small')), text, `${width} px`);
+        }
+      });
+    });
+  }
+});
+
 test('the QR code is in the first 1280 x 900 of a desktop, and scans in the dark and at phone size', async () => {
   for (const [name, device] of Object.entries({ desktop, phone })) {
     await open({ ...device, colorScheme: 'dark' }, '?channel=wx&way=scan', async (page) => {

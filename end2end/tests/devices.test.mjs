@@ -144,7 +144,7 @@ describe('a code to scan', () => {
 
   test('one for all wallets is the page itself, and opens what scans it', async () => {
     await open(desktop, '', async (page, order) => {
-      await page.getByRole('link', { name: '一个二维码，微信、支付宝都可扫' }).click();
+      await page.getByRole('radio', { name: '通用二维码' }).check({ force: true });
       await page.getByText('请使用微信或支付宝扫一扫付款').first().waitFor();
       const code = scan(await picture(page, 'devices-any'));
       assert.equal(code, order.checkout_url);
@@ -162,13 +162,89 @@ describe('a code to scan', () => {
     });
   });
 
-  test('choosing a method leaves the code for all', async () => {
-    await open(desktop, '?way=any&channel=wx', async (page) => {
+  test('choosing a method leaves the code for all, and back', async () => {
+    await open(desktop, '?way=any&channel=wx', async (page, order) => {
       await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
-      await page.getByRole('radio', { name: /支付宝/ }).check({ force: true });
-      await page.getByText('请使用支付宝扫一扫付款').first().waitFor();
-      assert.match(scan(await picture(page, 'devices-any-left')), /^https:\/\/qr\.alipay\.com\//);
+      const any = page.getByRole('radio', { name: '通用二维码' });
+      assert.equal(await any.isChecked(), true, 'it is what is chosen, and no method');
+      for (const [method, code] of [['微信', /^weixin:/], ['支付宝', /^https:\/\/qr\.alipay\.com\//]]) {
+        await page.getByRole('radio', { name: new RegExp(method) }).check({ force: true });
+        await page.getByText(`请使用${method}扫一扫付款`).first().waitFor();
+        assert.match(scan(await picture(page, 'devices-any-left')), code);
+        await any.check({ force: true });
+        await page.getByText('请使用微信或支付宝扫一扫付款').first().waitFor();
+        assert.equal(scan(await picture(page, 'devices-any-back')), order.checkout_url);
+        assert.match(page.url(), /way=any/);
+      }
+      await page.reload();
+      assert.equal(await any.isChecked(), true);
     });
+  });
+
+  test('chosen and left without JavaScript', async () => {
+    await open({ ...desktop, javaScriptEnabled: false }, '?channel=ali', async (page, order) => {
+      const any = page.getByRole('radio', { name: '通用二维码' });
+      await any.check({ force: true });
+      await page.getByRole('button', { name: '使用所选方式' }).click();
+      await page.getByText('请使用微信或支付宝扫一扫付款').first().waitFor();
+      assert.equal(await any.isChecked(), true);
+      assert.equal(scan(await picture(page, 'devices-any-plain')), order.checkout_url);
+      await page.getByRole('radio', { name: /微信/ }).check({ force: true });
+      await page.getByRole('button', { name: '使用所选方式' }).click();
+      await page.getByText('请使用微信扫一扫付款').first().waitFor();
+      assert.equal(await any.isChecked(), false);
+    });
+  });
+});
+
+describe('a method that is out of order', () => {
+  const radio = (page, name) => page.getByRole('radio', { name });
+  const faulty = async (look) => {
+    await demo.controlCall('PUT', '/faults', { faults: [{ on: 'wx.unifiedorder', kind: '5xx' }] });
+    try {
+      await look();
+    } finally {
+      await demo.controlCall('DELETE', '/faults');
+    }
+  };
+  const isGrey = (page, name) => radio(page, name).evaluate((node) => getComputedStyle(node.closest('label')).borderStyle === 'dashed');
+
+  test('is greyed alone; the others can be chosen, and it can be tried again', async () => {
+    await open(desktop, '?channel=ali', async (page) => {
+      await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
+      await faulty(async () => {
+        await radio(page, /微信/).check({ force: true });
+        await page.getByRole('heading', { name: '微信支付暂时不可用' }).waitFor();
+        assert.equal(await radio(page, /微信支付.*暂时不可用/).isEnabled(), true);
+        assert.deepEqual([await isGrey(page, /微信/), await isGrey(page, /支付宝/), await isGrey(page, '通用二维码')], [true, false, false]);
+        await radio(page, /支付宝/).check({ force: true });
+        await page.getByRole('heading', { name: '请使用支付宝扫一扫付款' }).waitFor();
+        assert.equal(await isGrey(page, /微信/), true, 'that is still so');
+      });
+      await radio(page, /微信/).check({ force: true });
+      await page.getByRole('heading', { name: '请使用微信扫一扫付款' }).waitFor();
+      assert.equal(await isGrey(page, /微信/), false);
+    });
+  });
+
+  test('without JavaScript, too', async () => {
+    await faulty(() => open({ ...desktop, javaScriptEnabled: false }, '?channel=wx', async (page) => {
+      await page.getByRole('heading', { name: '微信支付暂时不可用' }).waitFor();
+      assert.deepEqual([await isGrey(page, /微信/), await isGrey(page, /支付宝/)], [true, false]);
+      await radio(page, /支付宝/).check({ force: true });
+      await page.getByRole('button', { name: '使用所选方式' }).click();
+      await page.getByRole('heading', { name: '请使用支付宝扫一扫付款' }).waitFor();
+    }));
+  });
+});
+
+test('nothing opened, inside Alipay: no advice that cannot work there', async () => {
+  await open({ ...phone, userAgent: alipay }, '', async (page) => {
+    await until('awake', () => page.evaluate(() => document.documentElement.dataset.awake !== undefined));
+    await page.evaluate(() => document.querySelector('a[data-open]').addEventListener('click', (event) => event.preventDefault()));
+    await page.getByRole('link', { name: '立即支付' }).click();
+    await page.getByText('没有自动打开').waitFor();
+    assert.doesNotMatch(await visibleText(page), /另一台手机|安装|换一种方式/);
   });
 });
 
@@ -196,7 +272,7 @@ describe('inside an app that lets the method not through', () => {
 
 test('an unknown browser gets everything to choose from', async () => {
   await open({ ...desktop, userAgent: 'curious/1.0' }, '', async (page) => {
-    assert.equal(await page.getByRole('radio').count(), 2);
+    assert.equal(await page.getByRole('radio').count(), 3);
     assert.match(scan(await picture(page, 'devices-unknown')), /^weixin:/);
   });
 });

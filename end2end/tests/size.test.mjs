@@ -84,8 +84,8 @@ test(`everything that the checkout loads is at most ${ALL_BROTLI} bytes as brotl
       const order = await demo.order();
       await page.goto(order.checkout_url + query);
       await awake(page);
-      // Chromium without a window asks for no icon.
-      loaded.add(new URL('/favicon.svg', demo.base).href);
+      // Chromium without a window asks for no icon; with one, for that of the state.
+      for (const icon of ['/favicon.svg', '/favicon-paid.svg']) loaded.add(new URL(icon, demo.base).href);
       let total = 0;
       const files = [...loaded].filter((url) => !/\/(status|events)$/.test(new URL(url).pathname));
       for (const kind of [/\.css$/, /loader\..*js$/, /\.wasm$/]) assert.ok(files.some((url) => kind.test(url)), `${kind}: ${files}`);

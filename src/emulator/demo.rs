@@ -145,6 +145,7 @@ fn config(
         webhook_secret: Some(Secret::new(known.merchant.webhook_secret.clone())),
         allowed_origins: Vec::new(),
         embed_origins: Vec::new(),
+        return_after_s: None,
         anonymous_push_order: true,
         token_check_url: None,
         policy: Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund },

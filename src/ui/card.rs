@@ -55,8 +55,12 @@ fn target(event: &Event) -> Option<Element> {
 /// link to the other language.
 fn chosen(session: Session, event: &Event) {
     let value = target(event).and_then(|radio| radio.get_attribute("value"));
-    let Some(channel) = value.and_then(|word| word.parse().ok()) else { return };
-    session.choose(channel);
+    // What is no method is the code for all of them.
+    match value.and_then(|word| word.parse().ok()) {
+        Some(channel) => session.choose(channel),
+        None => session.choose_any(),
+    }
+    let channel = session.channel.get_untracked();
     let way = session.code.with_untracked(|code| code.way);
     let (chosen, locale) = session.card.with_value(|card| {
         let chosen = [&card.path(), "?channel=", channel.as_str(), "&way=", way.as_str(), "&lang="].concat();

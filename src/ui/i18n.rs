@@ -117,9 +117,12 @@ catalogue! {
         ScanInstead: "用另一台手机扫码", "Scan with another phone";
         HereInstead: "在本机打开付款", "Pay on this phone";
         LogInInstead: "登录支付宝网页付款", "Log in to Alipay in this browser";
-        AnyInstead: "一个二维码，微信、支付宝都可扫", "One code for WeChat and Alipay";
+        AnyInstead: "通用二维码", "One code for any app";
+        Down: "暂时不可用", "Not available now";
         Stuck: "没有自动打开？请再点一次“立即支付”，或用另一台手机扫码；也请确认已安装对应的应用",
             "It did not open? Press Pay now again, or scan with another phone; the app must be installed";
+        StuckInside: "没有自动打开？请再点一次“立即支付”；仍未打开时，请关闭本页，回到商家重新打开",
+            "It did not open? Press Pay now again; else close this page and open it from the shop again";
         CopyLink: "复制付款链接", "Copy the payment link";
         UseAlipay: "用支付宝付款", "Pay with Alipay";
         NewCode: "重新获取二维码", "Get a new QR code";
@@ -130,6 +133,8 @@ catalogue! {
         Refunded: "已退款 {} 元，款项已原路退回", "{} yuan have been refunded the way they came";
         RefundedAll: "已全额退款 {} 元，款项已原路退回", "All {} yuan have been refunded the way they came";
         Back: "返回商家", "Back to the merchant";
+        Returning: "{} 秒后自动返回商家", "Back to the merchant in {} s";
+        Stay: "留在本页", "Stay here";
         CloseTab: "您可以关闭此页面，回到商家继续", "You can close this page and go back to the merchant";
         Support: "遇到问题？订单号 …{}", "Need help? Order …{}";
         LastKnown: "付款结果以本页显示为准", "This page shows the result as confirmed by the payment provider";

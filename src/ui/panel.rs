@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use super::i18n::Text;
 use super::qr::{Drawing, QrImage};
 use super::session::Session;
-use super::view::{CardView, CodeState, CodeView, LiveView, PageState, Way, method_name};
+use super::view::{CardView, CodeState, CodeView, LiveView, PageState, Way, method_mark, method_name};
 use crate::domain::id::Channel;
 
 /// The panel as data. It always has the same parts; the stylesheet hides those that are empty, so that the
@@ -58,10 +58,10 @@ impl Panel {
                 ["code ali", "open ali"],
             ),
         };
-        let (alt, said, class) = match (code.way, class) {
-            (Way::Scan, [class, _]) => (alt, scan, class),
-            (Way::Any, _) => (Text::AltAny, Text::ScanAny, "code"),
-            (Way::Here, [_, class]) => (alt, here, class),
+        let (alt, said, class, mark) = match (code.way, class) {
+            (Way::Scan, [class, _]) => (alt, scan, class, method_mark(channel)),
+            (Way::Any, _) => (Text::AltAny, Text::ScanAny, "code", "¥"),
+            (Way::Here, [_, class]) => (alt, here, class, ""),
         };
         let mut panel = Self { class: "result bad", icon: MARK, heading: say(down), ..Self::default() };
         match code.state {
@@ -71,7 +71,7 @@ impl Panel {
                 if code.way == Way::Here {
                     panel.link.clone_from(&code.content);
                 } else {
-                    panel.code = Drawing::of(&code.content).unwrap_or_default();
+                    panel.code = Drawing::of(&code.content, mark).unwrap_or_default();
                     panel.alt = card.locale.fill(alt, &card.amount);
                 }
             }
@@ -190,7 +190,7 @@ mod tests {
         }
         let Panel { class, code, heading, text, link, .. } =
             Panel::of(&card, state, channel, code, &card.live);
-        let drawn = if code.path.is_empty() { "-" } else { "QR" };
+        let drawn = if code.path.is_empty() { "-".to_owned() } else { format!("QR {}", code.mark) };
         format!("{class} | {heading} | {} | {drawn} | {link}", text.trim().replace('\n', " / "))
     }
 
@@ -211,14 +211,14 @@ mod tests {
         let (wx, ali) = (Channel::Wx, Channel::Ali);
         let pending = PageState::Pending;
         for (state, channel, code, expected) in [
-            (pending, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
-            (pending, ali, &ready, "code ali | 请使用支付宝扫一扫付款 |  | QR | "),
+            (pending, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR 微 | "),
+            (pending, ali, &ready, "code ali | 请使用支付宝扫一扫付款 |  | QR 支 | "),
             (pending, wx, &here, "open wx | 将打开微信完成付款 |  | - | https://wx.tenpay.com/x"),
             (pending, ali, &here, "open ali | 将前往支付宝完成付款 |  | - | https://wx.tenpay.com/x"),
-            (pending, ali, &any, "code | 请使用微信或支付宝扫一扫付款 |  | QR | "),
-            (PageState::Scanned, ali, &ready, "code ali | 已扫码，请在手机上确认支付 |  | QR | "),
-            (PageState::Scanned, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
-            (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR | "),
+            (pending, ali, &any, "code | 请使用微信或支付宝扫一扫付款 |  | QR ¥ | "),
+            (PageState::Scanned, ali, &ready, "code ali | 已扫码，请在手机上确认支付 |  | QR 支 | "),
+            (PageState::Scanned, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR 微 | "),
+            (PageState::Expiring, wx, &ready, "code wx | 请使用微信扫一扫付款 |  | QR 微 | "),
             (pending, wx, &bare(CodeState::Waiting), "result waiting | 正在准备支付 |  | - | "),
             (
                 pending,

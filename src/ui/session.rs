@@ -9,7 +9,7 @@ use wasm_bindgen::JsCast as _;
 use super::api::push_order;
 use super::countdown::{announcement, clock_face, urgency};
 use super::panel::Panel;
-use super::view::{CardView, CodeState, CodeView, Extra, LiveView, PageState, Way};
+use super::view::{CardView, CodeState, CodeView, Extra, LiveView, PageState, Way, of_channel};
 use crate::domain::id::Channel;
 
 /// How long "confirming" holds the shopper back when no gateway confirms, in ms.
@@ -146,9 +146,11 @@ impl Session {
             return;
         }
         self.told.set_value((state, channel, code, extra));
+        mark("data-version", &self.live.with_untracked(|live| live.version).to_string());
         mark("data-state", state.as_str());
         mark("data-channel", channel.as_str());
         mark("data-code", code.as_str());
+        mark(of_channel(channel), code.as_str());
         let text = self.card.with_value(|card| {
             document().set_title(&card.window_title(state));
             card.spoken(state, channel, self.code.with_untracked(|code| code.way))
@@ -178,6 +180,11 @@ impl Session {
         self.fetch(channel, if way == Way::Any { Way::Scan } else { way });
     }
 
+    /// Switches to the code for all methods.
+    pub fn choose_any(self) {
+        self.fetch(self.channel.get_untracked(), Way::Any);
+    }
+
     /// Fetches the code anew.
     pub fn renew(self) {
         self.fetch(self.channel.get_untracked(), self.code.with_untracked(|code| code.way));
@@ -194,7 +201,7 @@ impl Session {
         leptos::task::spawn_local(async move {
             let fresh = push_order(page, channel, way).await;
             // A later choice has its own answer coming.
-            if self.channel.get_untracked() != channel {
+            if (self.channel.get_untracked(), self.code.with_untracked(|code| code.way)) != (channel, way) {
                 return;
             }
             if let Ok(live) = fresh {

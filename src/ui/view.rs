@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::i18n::{Locale, Text};
+use super::i18n::{Label, Locale, Text};
 use crate::domain::id::{Channel, word_enum};
 
 /// The checkout page of one order, as the server renders it.
@@ -35,6 +35,10 @@ pub struct CheckoutView {
     pub refunding: Option<String>,
     /// See [`Self::refunding`].
     pub refunded: Option<String>,
+    /// Seconds after which the paid page goes back to the mall by itself; `None`: it stays.
+    pub return_after_s: Option<u16>,
+    /// Origins whose pages may frame this one, and are told what happens in it.
+    pub embed_origins: Vec<String>,
     /// The part that the browser changes.
     pub card: CardView,
 }
@@ -250,6 +254,15 @@ impl PageState {
         }
     }
 
+    /// The badge on the tab's icon: `paid`, `attention` where the shopper should look, or none.
+    pub const fn badge(self) -> &'static str {
+        match self {
+            Self::Pending | Self::Scanned | Self::Expiring | Self::Confirming => "",
+            Self::Paid | Self::PaidTwice => "paid",
+            Self::Expired | Self::Closed | Self::PaidLate | Self::AmountMismatch => "attention",
+        }
+    }
+
     /// What it means for the shopper: whether money moved, and what to do.
     pub const fn meaning(self) -> Option<Text> {
         match self {
@@ -327,6 +340,22 @@ pub const fn method_name(channel: Channel) -> Text {
     match channel {
         Channel::Wx => Text::Wechat,
         Channel::Ali => Text::Alipay,
+    }
+}
+
+/// The attribute of `<html>` that tells how a method's code stands, as far as it was asked for.
+pub const fn of_channel(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Wx => "data-wx",
+        Channel::Ali => "data-ali",
+    }
+}
+
+/// The character that stands for the method; the wallets' logos are not shipped.
+pub const fn method_mark(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Wx => const { Label::MarkWx.in_locale(Locale::Zh) },
+        Channel::Ali => const { Label::MarkAli.in_locale(Locale::Zh) },
     }
 }
 

@@ -117,6 +117,10 @@ impl<'a> Section<'a> {
         self.table.and_then(|table| table.get(key)).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    fn number(&self, key: &str) -> Option<i64> {
+        self.table?.get(key)?.as_integer()
+    }
+
     fn words(&self, key: &str) -> Vec<&'a str> {
         match self.table.and_then(|table| table.get(key)) {
             Some(Value::String(text)) => vec![text],
@@ -327,6 +331,7 @@ fn merchant(section: &Section<'_>, gateways: &GatewaysConfig) -> Result<Merchant
         webhook_allow,
         allowed_origins: section.list("allowed_origins", origin)?,
         embed_origins: section.list("embed_origins", origin)?,
+        return_after_s: return_after_s(section)?,
         anonymous_push_order: section.flag("anonymous_push_order"),
         policy: Policy {
             late: section.parsed("late_payment", "refund, accept or hold")?.unwrap_or(LatePayment::Refund),
@@ -337,6 +342,19 @@ fn merchant(section: &Section<'_>, gateways: &GatewaysConfig) -> Result<Merchant
         wechat,
         alipay,
     })
+}
+
+/// 0 is off. Nobody reads a result in less than five seconds.
+fn return_after_s(section: &Section<'_>) -> Result<Option<u16>, ConfigError> {
+    const KEY: &str = "return_after_s";
+    match section.number(KEY).map(u16::try_from) {
+        None | Some(Ok(0)) => Ok(None),
+        Some(Ok(seconds @ 5..=600)) => Ok(Some(seconds)),
+        Some(_) => {
+            let cure = "Write 0 to stay on the page, or 5 to 600 seconds";
+            Err(section.error(KEY, "is neither 0 nor 5 to 600", cure))
+        }
+    }
 }
 
 /// Where webhooks and token checks go. What a name resolves to is checked when it is dialled.

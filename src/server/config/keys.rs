@@ -12,9 +12,11 @@ enum Shape {
     /// A list of texts; in a variable with commas between.
     List,
     Bool,
+    /// A whole number.
+    Number,
 }
 
-use Shape::{Bool, List, Text};
+use Shape::{Bool, List, Number, Text};
 
 const SERVER: &[(&str, Shape)] = &[
     ("listen", Text),
@@ -39,6 +41,7 @@ const MERCHANT: &[(&str, Shape)] = &[
     ("webhook_allow", List),
     ("allowed_origins", List),
     ("embed_origins", List),
+    ("return_after_s", Number),
     ("anonymous_push_order", Bool),
     ("token_check_url", Text),
     ("late_payment", Text),
@@ -122,6 +125,7 @@ fn set(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
         Bool => {
             Value::Boolean(text.parse().map_err(|_| refuse("is not true or false", "Set it to one of them"))?)
         }
+        Number => Value::Integer(text.parse().map_err(|_| refuse("is not a whole number", "Set it to one"))?),
     };
     let misplaced = || refuse("does not fit the file", "Check the sections of the file");
     let section = match place.merchant {
@@ -239,12 +243,14 @@ fn section(
             // One text is a list of one.
             List => value.is_str() || value.as_array().is_some_and(|list| list.iter().all(Value::is_str)),
             Bool => value.is_bool(),
+            Number => value.is_integer(),
         };
         if !fits {
             let cure = match shape {
                 Text => "Write it in quotes",
                 List => "Write it as a list of texts, [\"…\", \"…\"]",
                 Bool => "Write true or false",
+                Number => "Write a whole number, without quotes",
             };
             return Err(error(file, &path, "has the wrong type", cure));
         }

@@ -94,6 +94,8 @@ pub struct MerchantConfig {
     pub allowed_origins: Vec<String>,
     /// Origins whose pages may frame the checkout.
     pub embed_origins: Vec<String>,
+    /// Seconds after which a paid page returns to the mall by itself; `None`: it stays.
+    pub return_after_s: Option<u16>,
     /// Whether a push needs no key.
     pub anonymous_push_order: bool,
     /// Who knows the mall's own tokens.

@@ -107,6 +107,12 @@ hosts = ["pay.mall.example"] | late_payment = "keep" | merchant[0].late_payment 
 hosts = ["pay.mall.example"] | duplicate_payment = "hold" | -
 hosts = ["pay.mall.example"] | duplicate_payment = "accept" | merchant[0].duplicate_payment is not refund or hold
 hosts = ["pay.mall.example"] | embed_origins = ["https://mall.example/shop"] | merchant[0].embed_origins[0] is not an origin
+hosts = ["pay.mall.example"] | return_after_s = 0 | -
+hosts = ["pay.mall.example"] | return_after_s = 5 | -
+hosts = ["pay.mall.example"] | return_after_s = 4 | merchant[0].return_after_s is neither 0 nor 5 to 600. Write 0 to stay on the page, or 5 to 600 seconds.
+hosts = ["pay.mall.example"] | return_after_s = -5 | merchant[0].return_after_s is neither 0 nor 5 to 600
+hosts = ["pay.mall.example"] | return_after_s = 70000 | merchant[0].return_after_s is neither 0 nor 5 to 600
+hosts = ["pay.mall.example"] | return_after_s = "5" | merchant[0].return_after_s has the wrong type. Write a whole number, without quotes.
 hosts = ["pay.mall.example"] | anonymous_push_order = "yes" | merchant[0].anonymous_push_order has the wrong type. Write true or false.
 hosts = ["pay.mall.example"] | token_check_url = "http://10.1.1.1/me" | merchant[0].token_check_url is plain http
 api_key_sha256 = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] | api_key_sha256 = ["abc"] | merchant[0].api_key_sha256[0] is not 64 hexadecimal digits
@@ -226,16 +232,19 @@ fn variables_win_over_the_file() {
         ("SHOUYIN_MERCHANT_0_ANONYMOUS_PUSH_ORDER", "true"),
         ("SHOUYIN_MERCHANT_0_HOSTS", "a.example, b.example,"),
         ("SHOUYIN_MERCHANT_WECHAT_SIGN_TYPE", "HMAC-SHA256"),
+        ("SHOUYIN_MERCHANT_RETURN_AFTER_S", "8"),
     ])
     .unwrap();
     assert_eq!(config.server.listen.port(), 4000);
     let merchant = &config.merchants[0];
     assert_eq!((merchant.name.as_str(), merchant.anonymous_push_order), ("Other", true));
     assert_eq!(merchant.hosts, ["a.example", "b.example"]);
+    assert_eq!(merchant.return_after_s, Some(8));
     assert_eq!(merchant.wechat.as_ref().unwrap().sign_type, SignType::HmacSha256);
     for (name, value, problem) in [
         ("SHOUYIN_SERVER_LISTN", "x", "names no key"),
         ("SHOUYIN_MERCHANT_0_ANONYMOUS_PUSH_ORDER", "1", "is not true or false"),
+        ("SHOUYIN_MERCHANT_0_RETURN_AFTER_S", "5 s", "is not a whole number"),
         ("SHOUYIN_MERCHANT_5_NAME", "x", "leaves out a merchant"),
         ("SHOUYIN_MERCHANT_99999999999999999999_NAME", "x", "names no key"),
     ] {

@@ -28,16 +28,22 @@ impl Look {
     /// From a query or a form, whose names are the same.
     pub fn of(query: &[u8]) -> Self {
         let mut look = Self::default();
+        let mut any = false;
         for (name, value) in url::form_urlencoded::parse(query) {
             match &*name {
                 "lang" => look.lang = value.parse().ok(),
-                "channel" => look.channel = value.parse().ok(),
+                "channel" => {
+                    any = value == Way::Any.as_str();
+                    look.channel = value.parse().ok();
+                }
                 "way" => look.way = value.parse().ok(),
                 // Beyond that the page shows again what it showed before.
                 "asked" => look.asked = value.parse().ok().filter(|asked| *asked <= ASKED_MAX).unwrap_or(0),
                 _ => {}
             }
         }
+        // The switch offers the code for all methods beside them.
+        look.way = if any { Some(Way::Any) } else { look.way };
         look
     }
 }
@@ -153,6 +159,8 @@ mod tests {
         let look = Look::of(b"channel=ali&lang=en&way=here&asked=2&state=paid");
         let (lang, channel, way) = (Some(Locale::En), Some(Channel::Ali), Some(Way::Here));
         assert_eq!(look, Look { lang, channel, way, asked: 2 });
+        let any = Look { way: Some(Way::Any), ..Look::default() };
+        assert_eq!(Look::of(b"channel=any&way=scan"), any);
         assert_eq!(Look::of(b"channel=visa&lang=xx&way=out&asked=-1"), Look::default());
     }
 

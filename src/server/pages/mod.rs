@@ -1,9 +1,10 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
 //! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
-//! sites out. `wpay` is the page inside WeChat. `pad` is the tablet in the shop, `pad_screen` writes it,
-//! `pad_live` tells it that something changed.
+//! sites out, `around` is what happens around the card. `wpay` is the page inside WeChat. `pad` is the tablet
+//! in the shop, `pad_screen` writes it, `pad_live` tells it that something changed.
 //! Never decides anything about money: it shows what is stored.
 
+mod around;
 pub mod calls;
 mod guard;
 mod live;

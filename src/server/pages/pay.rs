@@ -43,9 +43,8 @@ pub async fn show(
     }
     let seen = seen(&limits, look, peer, &headers);
     match page_of(&checkout, page, look, seen, &method, &headers).await {
-        Ok((view, member)) => {
-            let response =
-                shell::page(shell::checkout(&view), view.card.locale, &member.config.embed_origins);
+        Ok(view) => {
+            let response = shell::page(shell::checkout(&view), view.card.locale, &view.embed_origins);
             remember(response, look.channel, checkout.public_base_url())
         }
         Err(error) => trouble(error, look, &headers),
@@ -123,7 +122,7 @@ async fn page_of(
     seen: Seen,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<(CheckoutView, Arc<Member>), CheckoutError> {
+) -> Result<CheckoutView, CheckoutError> {
     let mut order = checkout.order_by_page(&page).await?.ok_or(CheckoutError::NotFound)?;
     let member = checkout.member(&order.key.merchant)?;
     let channel = channel_of(checkout, &member, look, headers);
@@ -154,7 +153,7 @@ async fn page_of(
     let methods = offered(&member, channel, seen.device);
     let checkout_url = checkout.checkout_url(&order.key);
     let shown = Shown { page, locale, channel, methods, asked, seen, checkout_url };
-    Ok((view_of(&order, &member, shown, live), member))
+    Ok(view_of(&order, &member, shown, live))
 }
 
 /// What was decided about how the page is shown.
@@ -184,7 +183,10 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
     let others = methods.iter().flat_map(|method| seen.others(*method).map(|way| (*method, way)));
     // One code for all wallets makes sense only where there are several.
     let several = methods.len() > 1;
-    let ways = others.filter(|(_, way)| several || *way != Way::Any).collect();
+    let any = live.code.as_ref().is_some_and(|code| code.way == Way::Any);
+    // Where that code is shown, the switch leads to each method's own.
+    let ways = others.filter(|(_, way)| if any { *way != Way::Scan } else { several || *way != Way::Any });
+    let ways = ways.collect();
     let (refunding, refunded) = refunds(order);
     CheckoutView {
         payee: member.config.name.clone(),
@@ -199,6 +201,8 @@ fn view_of(order: &Order, member: &Member, shown: Shown, live: LiveView) -> Chec
         asked: if live.state.is_payable() { asked } else { 0 },
         refunding,
         refunded,
+        return_after_s: member.config.return_after_s,
+        embed_origins: member.config.embed_origins.clone(),
         card: CardView {
             page,
             locale,

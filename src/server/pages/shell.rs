@@ -9,6 +9,7 @@ use hydration_context::SsrSharedContext;
 use leptos::children::ToChildren;
 use leptos::prelude::*;
 
+use super::around::{around, icon, returning};
 use super::look::Look;
 use super::pay::address;
 use crate::domain::id::Channel;
@@ -18,8 +19,8 @@ use crate::server::error::{ApiError, Kind};
 use crate::ui::card::{CheckoutCard, CheckoutCardProps};
 use crate::ui::countdown::urgency;
 use crate::ui::i18n::{Label, Locale, Text, fill};
-use crate::ui::method::{method_switch, way_input};
-use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, Way, tail};
+use crate::ui::method::{method_switch, shown_way, way_input};
+use crate::ui::view::{CheckoutView, CodeState, Device, Packed, PageState, Way, of_channel, tail};
 
 /// Seconds until a page without script loads itself anew: while payable, while its code is awaited, and
 /// while money goes back.
@@ -115,8 +116,10 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
             class: "checkout",
             marks: vec![
                 ("data-state", state.as_str().to_owned()),
+                ("data-version", card.live.version.to_string()),
                 ("data-channel", card.channel.as_str().to_owned()),
                 ("data-code", code.as_str().to_owned()),
+                (of_channel(card.channel), code.as_str().to_owned()),
                 ("data-left", urgency(left).to_owned()),
                 ("data-device", view.device.as_str().to_owned()),
             ],
@@ -124,7 +127,7 @@ pub fn checkout(view: &CheckoutView) -> impl FnOnce(&Assets) -> String + use<'_>
             watched: (!over).then(|| (format!("{}/status", card.path()), watched)),
             own: None,
         };
-        render(&document, assets, || body(view).to_html())
+        render(&document, assets, || (body(view), around(view, assets)).to_html())
     }
 }
 
@@ -231,6 +234,8 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
     let watchdog = document.watched.clone().map(|(status, state)| {
         view! { <script nonce=nonce data-status=status data-state=state inner_html=WATCHDOG></script> }
     });
+    let state = document.marks.iter().find(|(name, _)| *name == "data-state");
+    let state = state.and_then(|(_, word)| word.parse().ok());
     view! {
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
@@ -239,7 +244,7 @@ fn head(document: &Document, assets: &Assets) -> impl IntoView + use<> {
         <title>{document.title.clone()}</title>
         {refresh}
         {style}
-        <link rel="icon" href="/favicon.svg" r#type="image/svg+xml" />
+        {icon(state)}
         {own}
         {loader}
         {watchdog}
@@ -337,7 +342,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
             <form method="post" action=card.path() class=class data-do=what>
                 <input type="hidden" name="do" value=what />
                 <input type="hidden" name="channel" value=view.channel.as_str() />
-                {way_input(view)}
+                {way_input(shown_way(view))}
                 <input type="hidden" name="lang" value=locale.as_str() />
                 <button class="plain" type="submit">
                     {locale.label(label)}
@@ -352,8 +357,9 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
         yuan.as_ref().map(|yuan| view! { <p class="note">{fill(locale.label(label), yuan)}</p> })
     };
     let exit = match view.exit.clone() {
+        // A page around this one is left, too.
         Some(exit) => view! {
-            <a class="plain" href=exit>
+            <a class="plain exit" href=exit target="_top">
                 {locale.label(Label::Back)}
             </a>
         }
@@ -363,6 +369,7 @@ fn actions(view: &CheckoutView) -> impl IntoView + use<> {
     view! {
         <div class="more">
             {ways(view)}
+            {returning(view)}
             {refund(refunded, &view.refunded)}
             {refund(Label::Refunding, &view.refunding)}
             {hint("second while-expiring", locale.say(Text::OneMinuteLeft))}
@@ -391,7 +398,8 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
             </button>
         }
     });
-    let others = view.ways.iter().map(|&(channel, way)| {
+    // The code for all stands in the switch.
+    let others = view.ways.iter().filter(|(_, way)| *way != Way::Any).map(|&(channel, way)| {
         let class = match channel {
             Channel::Wx => "while-wx",
             Channel::Ali => "while-ali",
@@ -399,8 +407,7 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
         let text = match (way, view.device) {
             (Way::Scan, _) => Label::ScanInstead,
             (Way::Here, Device::Desktop) => Label::LogInInstead,
-            (Way::Here, _) => Label::HereInstead,
-            (Way::Any, _) => Label::AnyInstead,
+            (Way::Here | Way::Any, _) => Label::HereInstead,
         };
         let look = Look { lang: Some(card.locale), channel: Some(channel), way: Some(way), asked: 0 };
         view! {
@@ -413,7 +420,10 @@ fn ways(view: &CheckoutView) -> impl IntoView + use<> {
     let on_phone = (scanned && !here).then(|| {
         view! { <p class="second while-payable while-ready">{label(Label::OnPhone)}</p> }
     });
-    let stuck = here.then(|| view! { <p class="wait while-stuck while-payable">{label(Label::Stuck)}</p> });
+    // No other phone, and no app that might be missing.
+    let inside = view.device == Device::InAlipay;
+    let stuck = label(if inside { Label::StuckInside } else { Label::Stuck });
+    let stuck = here.then(|| view! { <p class="wait while-stuck while-payable">{stuck}</p> });
     view! {
         {link}
         {on_phone}
@@ -457,6 +467,8 @@ mod tests {
             asked: 0,
             refunding: None,
             refunded: None,
+            return_after_s: None,
+            embed_origins: Vec::new(),
             card: CardView {
                 page: "AbCdEfGhIjKlMnOpQrStUv".to_owned(),
                 locale: Locale::Zh,
@@ -539,6 +551,34 @@ mod tests {
                 assert!(html.contains(says), "{state} {extra}: {html}");
                 assert_eq!(html.contains("http-equiv"), refreshes, "{state} {extra}");
             }
+        }
+    }
+
+    #[test]
+    fn a_way_back_by_itself_waits_for_script() {
+        let mut view = CheckoutView { return_after_s: Some(8), ..view(PageState::Paid) };
+        let back = "hidden data-return=\"8\" data-words=\"{} 秒后自动返回商家\"";
+        assert!(html(&view).contains(back), "{}", html(&view));
+        view.refunding = Some("5.00".to_owned());
+        assert!(!html(&view).contains("data-return"), "what goes back is followed");
+        (view.refunding, view.exit) = (None, None);
+        assert!(!html(&view).contains("data-return"), "there is nowhere to go");
+    }
+
+    #[test]
+    fn the_icon_tells_the_state() {
+        for state in PageState::ALL {
+            let icon = match state {
+                PageState::Pending | PageState::Scanned | PageState::Expiring | PageState::Confirming => "",
+                PageState::Paid | PageState::PaidTwice => "-paid",
+                _ => "-attention",
+            };
+            let html = html(&view(*state));
+            assert!(
+                html.contains(&format!("<link rel=\"icon\" href=\"/favicon{icon}.svg\"")),
+                "{state} {html}"
+            );
+            assert!(html.contains("data-paid=\"paid paid_twice\" data-attention=\"expired closed"), "{html}");
         }
     }
 

@@ -81,6 +81,7 @@ impl Bench {
             webhook_allow: Vec::new(),
             allowed_origins: Vec::new(),
             embed_origins: Vec::new(),
+            return_after_s: None,
             anonymous_push_order: false,
             token_check_url: None,
             policy,
