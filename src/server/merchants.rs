@@ -137,6 +137,13 @@ impl Member {
         }
     }
 
+    /// Whether staff typed what the configuration says; compared in constant time. Without a PIN nothing is
+    /// right.
+    pub fn is_pad_pin(&self, typed: &str) -> bool {
+        let right = |pin: &Secret| capability::hash(pin.expose()).ct_eq(&capability::hash(typed));
+        self.config.pad_pin.as_ref().is_some_and(|pin| bool::from(right(pin)))
+    }
+
     /// Whether the configuration names this host (port ignored) for the merchant.
     pub fn names(&self, host: &str) -> bool {
         let name = host_name(host);

@@ -287,6 +287,117 @@ async fn staff_take_off_only_what_they_saw() {
     refused(&shops.send(Method::POST, "/pad/left", &cookie, "do=pay").await, 400, "not_allowed");
 }
 
+/// What stands on the tablet for who has not typed the PIN, and for who has.
+const LOCKED: &str = "name=\"pin\"";
+const OPEN: &str = "最近五笔";
+
+fn pin(shops: &Shops, merchant: &str, pin: &str) {
+    let line = |name: &str| if name == merchant { format!("pad_pin = \"{pin}\"") } else { String::new() };
+    shops.shop.set(&["left", "right"].map(|name| (name, line(name))));
+}
+
+impl Shops {
+    /// Staff do something at the tablet; the cookies with which they go on.
+    async fn staff(&self, cookies: &str, form: &str) -> (Reply, String) {
+        let reply = self.send(Method::POST, "/pad/left", cookies, form.to_owned()).await;
+        let pad = cookies.split("; ").next().unwrap();
+        let cookies = match reply.cookie.split(';').next().unwrap() {
+            "" => cookies.to_owned(),
+            own => format!("{pad}; {own}"),
+        };
+        (reply, cookies)
+    }
+
+    /// What staff see.
+    async fn strip(&self, cookies: &str) -> String {
+        self.send(Method::GET, "/pad/left?view=staff", cookies, "").await.text
+    }
+}
+
+#[tokio::test]
+async fn with_a_pin_staff_have_to_type_it_and_are_let_in_for_two_minutes_at_that_tablet() {
+    let shops = Shops::open().await;
+    pin(&shops, "left", "2580");
+    let (pad, tablet) = shops.tablet("left").await;
+    let (_, another) = shops.tablet("left").await;
+    shops.order("left", "1").await;
+    shops.show("left", &pad, "1").await;
+    let shown = async || shops.show("left", &pad, "1").await.json["data"]["order"].clone();
+
+    // Without it nothing happens, in whatever way it is asked; the customer's switch stays the customer's.
+    for view in ["staff", "receipt", "staff&part=screen"] {
+        let page = shops.send(Method::GET, &format!("/pad/left?view={view}"), &tablet, "").await.text;
+        assert!(page.contains(LOCKED) && !page.contains(OPEN) && !page.contains("…1</td>"), "{page}");
+    }
+    for what in ["clear", "refresh", "unlock&pin=2581", "unlock&pin=", "unlock", "unlock&pin=02580"] {
+        let (reply, cookies) = shops.staff(&tablet, &format!("do={what}")).await;
+        assert_eq!((reply.status, &cookies), (StatusCode::FORBIDDEN, &tablet), "{what}");
+        assert!(reply.text.contains(LOCKED) && reply.text.contains("12.34"), "{}", reply.text);
+        assert_eq!(reply.text.contains("PIN 码不正确"), what.starts_with("unlock"), "{what}");
+        assert!(!reply.text.contains("2580") && !reply.text.contains("2581"), "{}", reply.text);
+    }
+    let list = shops.till("left", Method::GET, "/rest/pads", Value::Null).await;
+    assert_eq!(list.json["data"]["pads"][0]["order"]["order_number"], "1", "it was not taken off");
+    assert_eq!(shops.staff(&tablet, "do=choose&channel=wx").await.0.status, StatusCode::SEE_OTHER);
+
+    // With it, here and for two minutes.
+    let (reply, open) = shops.staff(&tablet, "do=unlock&pin=2580").await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text);
+    assert!(reply.cookie.ends_with("; Path=/; Max-Age=120; HttpOnly; SameSite=Strict"), "{}", reply.cookie);
+    assert!(!reply.cookie.contains("2580"));
+    assert!(shops.strip(&open).await.contains(OPEN));
+    let stolen = format!("{another}; {}", open.split("; ").nth(1).unwrap());
+    assert!(shops.strip(&stolen).await.contains(LOCKED), "another tablet is another lock");
+    shops.shop.clock.advance(119_999);
+    assert!(shops.strip(&open).await.contains(OPEN));
+    let (reply, _) = shops.staff(&open, "do=clear").await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER);
+    let list = shops.till("left", Method::GET, "/rest/pads", Value::Null).await;
+    assert_eq!(list.json["data"]["pads"][0]["order"], Value::Null);
+    assert_eq!(shown().await["order_number"], "1");
+    shops.shop.clock.advance(1);
+    assert!(shops.strip(&open).await.contains(LOCKED));
+    assert_eq!(shops.staff(&open, "do=clear").await.0.status, StatusCode::FORBIDDEN);
+
+    // Until staff say that they are done, or the PIN is changed; without one nothing is asked.
+    let (_, open) = shops.staff(&tablet, "do=unlock&pin=2580").await;
+    let (reply, closed) = shops.staff(&open, "do=lock").await;
+    assert!(reply.cookie.contains("shouyin_staff=; Path=/; Max-Age=0"), "{}", reply.cookie);
+    assert!(shops.strip(&closed).await.contains(LOCKED));
+    pin(&shops, "left", "25801");
+    assert!(shops.strip(&open).await.contains(LOCKED));
+    pin(&shops, "right", "2580");
+    assert!(shops.strip(&tablet).await.contains(OPEN));
+    assert_eq!(shops.staff(&tablet, "do=clear").await.0.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn five_wrong_pins_and_that_tablet_waits() {
+    let shops = Shops::open().await;
+    pin(&shops, "left", "2580");
+    let (_, tablet) = shops.tablet("left").await;
+    let (_, another) = shops.tablet("left").await;
+    let typed =
+        async |cookies: &str, pin: &str| shops.staff(cookies, &format!("do=unlock&pin={pin}")).await.0;
+    // The right one in between: what was wrong before does not count any more.
+    for _ in 0..4 {
+        assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::SEE_OTHER);
+    for _ in 0..5 {
+        assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN);
+    }
+    let later = typed(&tablet, "2580").await;
+    assert_eq!(later.status, StatusCode::TOO_MANY_REQUESTS, "a right one is not looked at either");
+    assert!(later.text.contains(LOCKED) && later.text.contains("尝试次数过多"), "{}", later.text);
+    assert_eq!(typed(&another, "2580").await.status, StatusCode::SEE_OTHER, "other tablets go on");
+    shops.shop.clock.advance(60_000);
+    assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN, "one more each minute");
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::TOO_MANY_REQUESTS);
+    shops.shop.clock.advance(60_000);
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::SEE_OTHER);
+}
+
 /// The page of the demo's only merchant, as its tablet sees it.
 async fn screen(world: &World, cookie: &str, path: &str) -> String {
     let request = Request::get(world.service(path)).header("cookie", cookie);

@@ -41,6 +41,8 @@ const MERCHANT: &[(&str, Shape)] = &[
     ("embed_origins", List),
     ("anonymous_push_order", Bool),
     ("token_check_url", Text),
+    ("pad_pin", Text),
+    ("pad_pin_file", Text),
     ("late_payment", Text),
     ("duplicate_payment", Text),
 ];

@@ -107,6 +107,13 @@ hosts = ["pay.mall.example"] | late_payment = "keep" | merchant[0].late_payment 
 hosts = ["pay.mall.example"] | duplicate_payment = "hold" | -
 hosts = ["pay.mall.example"] | duplicate_payment = "accept" | merchant[0].duplicate_payment is not refund or hold
 hosts = ["pay.mall.example"] | embed_origins = ["https://mall.example/shop"] | merchant[0].embed_origins[0] is not an origin
+hosts = ["pay.mall.example"] | pad_pin = "2580" | -
+hosts = ["pay.mall.example"] | pad_pin = "12345678" | -
+hosts = ["pay.mall.example"] | pad_pin = 2580 | merchant[0].pad_pin has the wrong type. Write it in quotes.
+hosts = ["pay.mall.example"] | pad_pin = "258" | merchant[0].pad_pin is not 4 to 8 digits. Write it in quotes, such as "2580".
+hosts = ["pay.mall.example"] | pad_pin = "123456789" | merchant[0].pad_pin is not 4 to 8 digits
+hosts = ["pay.mall.example"] | pad_pin = "２５８０" | merchant[0].pad_pin is not 4 to 8 digits
+hosts = ["pay.mall.example"] | pad_pin_file = "DIR/open.pem" | merchant[0].pad_pin_file names DIR/open.pem, which others may read (mode 644)
 hosts = ["pay.mall.example"] | anonymous_push_order = "yes" | merchant[0].anonymous_push_order has the wrong type. Write true or false.
 hosts = ["pay.mall.example"] | token_check_url = "http://10.1.1.1/me" | merchant[0].token_check_url is plain http
 api_key_sha256 = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] | api_key_sha256 = ["abc"] | merchant[0].api_key_sha256[0] is not 64 hexadecimal digits

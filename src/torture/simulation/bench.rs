@@ -83,6 +83,7 @@ impl Bench {
             embed_origins: Vec::new(),
             anonymous_push_order: false,
             token_check_url: None,
+            pad_pin: None,
             policy,
             wechat: None,
             alipay: None,
