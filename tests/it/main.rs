@@ -10,6 +10,7 @@
 
 mod attack;
 mod cli;
+mod ends;
 mod flows;
 mod malls;
 mod outbox;
