@@ -150,6 +150,20 @@ impl Member {
         self.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
     }
 
+    /// Where the merchant's pages are that find it by their host: under the first host that is its own, with
+    /// scheme and port of `public_base_url`; there, if it is one of them or none is.
+    pub fn origin(&self, public_base_url: &str) -> String {
+        let own = || {
+            let mut url = url::Url::parse(public_base_url).ok()?;
+            if self.names(url.host_str()?) {
+                return None;
+            }
+            url.set_host(Some(self.config.hosts.first()?)).ok()?;
+            Some(url.origin().ascii_serialization())
+        };
+        own().unwrap_or_else(|| public_base_url.to_owned())
+    }
+
     /// The channels the merchant has, in the order they are offered.
     pub fn channels(&self) -> Vec<Channel> {
         Channel::ALL.iter().copied().filter(|channel| self.gateway(*channel).is_some()).collect()

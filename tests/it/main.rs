@@ -12,6 +12,7 @@ mod attack;
 mod cli;
 mod ends;
 mod flows;
+mod hosts;
 mod malls;
 mod outbox;
 mod pads;
