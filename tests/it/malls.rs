@@ -114,6 +114,16 @@ impl Shop {
         self.checkout.set_merchants(merchants);
     }
 
+    /// Ends the service; its folder stays.
+    pub fn close(self) -> tempfile::TempDir {
+        self.folder
+    }
+
+    /// Its database, if it is on disk.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.folder.path().join("shouyin.db")
+    }
+
     /// The address of a mall.
     pub fn url(&self, name: &str) -> String {
         format!("{}/{name}", self.base)

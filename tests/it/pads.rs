@@ -12,9 +12,11 @@ use shouyin::runtime::clock::Clock;
 use shouyin::runtime::listen::PeerAddr;
 use shouyin::server::limits::Limits;
 use shouyin::server::router::{self, App};
+use shouyin::server::store::Store as _;
+use shouyin::server::store::sqlite::SqliteStore;
 use tower::ServiceExt as _;
 
-use crate::malls::{Shop, api_key};
+use crate::malls::{Shop, api_key, id};
 use crate::world::World;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -35,7 +37,10 @@ struct Reply {
 
 impl Shops {
     async fn open() -> Self {
-        let shop = Shop::in_memory(Clock::frozen(NOW), &["left", "right"]).await;
+        Self::of(Shop::in_memory(Clock::frozen(NOW), &["left", "right"]).await)
+    }
+
+    fn of(shop: Shop) -> Self {
         let limits = Limits::new(shop.clock.clone(), Vec::new());
         let app = router::service(App { checkout: shop.checkout.clone(), limits: limits.into() });
         Self { shop, app }
@@ -285,6 +290,59 @@ async fn staff_take_off_only_what_they_saw() {
     let order = shops.till("left", Method::GET, "/rest/orders/Order/2", Value::Null).await;
     assert_eq!(order.json["data"]["state"], "pending", "the order itself stays");
     refused(&shops.send(Method::POST, "/pad/left", &cookie, "do=pay").await, 400, "not_allowed");
+}
+
+#[tokio::test]
+async fn who_only_looks_writes_nothing_and_what_was_seen_is_written_down_later() {
+    let shops = Shops::of(Shop::on_disk(Clock::frozen(NOW), &["left", "right"]).await);
+    let (pad, cookie) = shops.tablet("left").await;
+    // Another connection's view: its number changes with every transaction that writes.
+    let other = rusqlite::Connection::open(shops.shop.database()).unwrap();
+    let version = || other.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    let paths = ["", "?part=screen", "?view=staff", "?view=receipt", "/status"];
+    let look = async || {
+        let before = version();
+        let mut seen = String::new();
+        for path in paths {
+            let page = shops.send(Method::GET, &format!("/pad/left{path}"), &cookie, "").await;
+            assert_eq!(page.status, StatusCode::OK, "{path}");
+            seen.push_str(&page.text);
+        }
+        let request = Request::get("/pad/left/events").header("cookie", &cookie).body(Body::empty()).unwrap();
+        event(&mut shops.app.clone().oneshot(request).await.unwrap().into_body()).await.unwrap();
+        let listed = shops.listed("left").await;
+        assert_eq!(version(), before, "somebody wrote");
+        (seen, listed)
+    };
+    shops.shop.clock.advance(60_000);
+    let (seen, listed) = look().await;
+    assert!(seen.contains("等待收款"), "{seen}");
+    assert_eq!(listed["last_seen"], "2027-01-15T16:01:00+08:00");
+
+    // The end of an order is shown for eight seconds from when it was first seen, not from when it was.
+    shops.order("left", "1").await;
+    shops.show("left", &pad, "1").await;
+    shops.till("left", Method::POST, "/rest/orders/Order/1/close", Value::Null).await;
+    shops.shop.clock.advance(60_000);
+    for (advance, shown) in [(0, true), (7_999, true), (1, false)] {
+        shops.shop.clock.advance(advance);
+        let (seen, listed) = look().await;
+        assert_eq!(seen.contains("订单已关闭</h1>"), shown, "after {advance} ms: {seen}");
+        assert_eq!(listed["order"].is_null(), !shown, "{listed}");
+    }
+
+    // Written down: the next process knows it, too. Once; and nothing is written when there is nothing new.
+    for writes in [true, false] {
+        let before = version();
+        shops.shop.checkout.write_pads_down().await.unwrap();
+        assert_eq!(version() != before, writes);
+    }
+    let path = shops.shop.database();
+    drop(shops.app);
+    let _folder = shops.shop.close();
+    let store = SqliteStore::open(&path, "next").unwrap();
+    let kept = store.pads(id("left")).await.unwrap().remove(0).pad;
+    assert_eq!((kept.result_at, kept.seen_at), (Some(NOW.plus(120_000)), Some(NOW.plus(120_000))));
 }
 
 /// What stands on the tablet for who has not typed the PIN, and for who has.

@@ -242,7 +242,7 @@ async fn view_of(
     };
     if somebody {
         let ended = matches!(&screen, PadScreen::Order(order) if order.result_ms.is_some());
-        checkout.pad_seen(&pad, ended && pad.result_at.is_none()).await?;
+        checkout.pad_seen(&pad, ended);
     }
     let strip = if !(wish.staff || wish.receipt) {
         None
