@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("server::hub", "domain"),
     ("server::pace", "domain"),
     ("server::pads", "domain"),
-    ("server::limits", "domain::id runtime server::error"),
+    ("server::limits", "domain::id runtime server::capability server::error"),
     ("server::mall_tokens", "domain server::capability"),
     ("server::merchants", "domain gateway runtime server::capability server::config server::store::Policies"),
     (

@@ -58,10 +58,11 @@ export async function startEmulator(options = {}) {
 }
 
 class Demo {
-  constructor({ name = 'demo', command = 'demo', webhookUrl, tls = false }) {
+  constructor({ name = 'demo', command = 'demo', webhookUrl, padPin, tls = false }) {
     this.name = name;
     this.command = command;
     this.webhookUrl = webhookUrl;
+    this.padPin = padPin;
     this.tls = tls;
     this.data = mkdtempSync(join(tmpdir(), 'shouyin-e2e-'));
   }
@@ -72,7 +73,7 @@ class Demo {
     const [listen, emulator, control, tls] = this.ports.map((port) => `127.0.0.1:${port}`);
     const args = this.command === 'demo'
       ? ['demo', '--data', this.data, '--listen', listen, '--emulator-listen', emulator, '--control-listen', control,
-        ...(this.webhookUrl ? ['--webhook-url', this.webhookUrl] : [])]
+        ...(this.webhookUrl ? ['--webhook-url', this.webhookUrl] : []), ...(this.padPin ? ['--pad-pin', this.padPin] : [])]
       : ['emulator', '--data', this.data, '--listen', emulator, '--control-listen', control,
         ...(this.tls ? ['--tls-listen', tls] : [])];
     mkdirSync(results, { recursive: true });

@@ -181,6 +181,63 @@ test('staff without JavaScript: the receipt is a page of its own', async () => {
   });
 });
 
+describe('a PIN for staff', () => {
+  let guarded;
+  before(async () => { guarded = await startDemo({ name: 'pad-pin', padPin: '2580' }); });
+  after(async () => { await guarded?.stop(); });
+  const shows = (page, heading) => page.getByRole('heading', { name: heading }).waitFor();
+
+  for (const javaScriptEnabled of [true, false]) {
+    test(`${javaScriptEnabled ? 'with' : 'without'} JavaScript: asked for once, wrong ones are said, locked again by "done"`, async () => {
+      await withTablet({ demo: guarded, javaScriptEnabled }, async ({ page, pad, show, paid, complaints }) => {
+        await paid();
+        const order = await show();
+        await page.getByRole('img', { name: /二维码/ }).waitFor();
+        if (javaScriptEnabled) await page.evaluate(() => { window.notReloaded = true; });
+        const pin = page.getByLabel('店员 PIN 码');
+        await page.getByRole('link', { name: '店员' }).click();
+        await pin.waitFor();
+        if (javaScriptEnabled) assert.equal(await page.evaluate(() => document.activeElement.id), 'pin');
+        const text = await visibleText(page);
+        assert.match(text, /应付\s+¥12\.34/, 'the customer still sees what is to be paid');
+        assert.doesNotMatch(text, /最近五笔|取消收款/);
+        await pin.fill('0000');
+        await page.keyboard.press('Enter');
+        await page.getByText('PIN 码不正确').waitFor();
+        if (javaScriptEnabled) {
+          await accessible(page, 'pad-pin');
+          // The till puts another order on the tablet while staff type.
+          await pin.fill('25');
+          const newer = await guarded.order();
+          await guarded.api('PUT', `/rest/pads/${pad}/order`, { order_type: 'Order', order_number: newer.order_number });
+          await page.getByText(`…${newer.order_number.slice(-4)}`).waitFor();
+          assert.equal(await pin.inputValue(), '25', 'nobody is interrupted while typing');
+        }
+        await pin.fill('2580');
+        await page.getByRole('button', { name: '解锁' }).click();
+        await page.getByText('最近五笔').waitFor();
+        await page.getByRole('button', { name: '取消收款' }).click();
+        await shows(page, '等待收款');
+        // Still open, until staff say that they are done.
+        await page.getByRole('link', { name: '店员' }).click();
+        await page.getByText('最近五笔').waitFor();
+        await page.getByRole('button', { name: '完成' }).click();
+        await page.getByText('最近五笔').waitFor({ state: 'hidden' });
+        await page.getByRole('link', { name: '店员' }).click();
+        await pin.waitFor();
+        await page.getByRole('link', { name: '完成' }).click();
+        await pin.waitFor({ state: 'hidden' });
+        assert.equal((await guarded.orderNow(order.order_number)).state, 'pending');
+        if (javaScriptEnabled) {
+          assert.equal(await page.evaluate(() => window.notReloaded), true, 'the page was not loaded anew');
+          // What the browser itself notes of answers with 403.
+          assert.deepEqual(complaints.filter((line) => !line.includes('403')), []);
+        }
+      });
+    });
+  }
+});
+
 test('the screen stays on, also after the page was hidden; without sound there is a button for it', async () => {
   const stub = () => {
     window.locks = [];
@@ -278,7 +335,7 @@ describe('axe-core finds nothing serious', () => {
 });
 
 /** Pairs a tablet as a person does, and gives it to `use`, with what its till can do. */
-async function withTablet({ block, script, before: first, ...options }, use) {
+async function withTablet({ demo: at = demo, block, script, before: first, ...options }, use) {
   const context = await browser.newContext({ ...tablet, ...options });
   try {
     const page = await context.newPage();
@@ -287,7 +344,7 @@ async function withTablet({ block, script, before: first, ...options }, use) {
     page.on('pageerror', (error) => complaints.push(error.message));
     if (script) await page.addInitScript(script);
     if (block) await page.route(block, (route) => route.abort());
-    const made = await demo.api('POST', '/rest/pads');
+    const made = await at.api('POST', '/rest/pads');
     assert.equal(made.status, 201, made.text);
     const { pad, pairing_code: code, pad_url: address } = made.json.data;
     await page.goto(address);
@@ -296,17 +353,17 @@ async function withTablet({ block, script, before: first, ...options }, use) {
     await page.getByRole('button', { name: '配对' }).click();
     await page.getByRole('heading', { name: '等待收款' }).waitFor();
     const show = async (fields) => {
-      const order = await demo.order(fields);
-      const answer = await demo.api('PUT', `/rest/pads/${pad}/order`, { order_type: 'Order', order_number: order.order_number });
+      const order = await at.order(fields);
+      const answer = await at.api('PUT', `/rest/pads/${pad}/order`, { order_type: 'Order', order_number: order.order_number });
       assert.equal(answer.status, 200, answer.text);
       return order;
     };
     const paid = async () => {
       const order = await show();
-      const pushed = await demo.api('POST', '/rest/wx/push_order',
+      const pushed = await at.api('POST', '/rest/wx/push_order',
         { order_type: 'Order', order_number: order.order_number, type: 'NATIVE' });
-      await demo.pay(pushed.json.data.codeUrl);
-      await until('paid', async () => (await demo.orderNow(order.order_number)).state === 'paid');
+      await at.pay(pushed.json.data.codeUrl);
+      await until('paid', async () => (await at.orderNow(order.order_number)).state === 'paid');
       await page.getByRole('heading', { name: '等待收款' }).waitFor({ timeout: 15_000 });
       return order;
     };

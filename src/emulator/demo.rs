@@ -56,6 +56,9 @@ pub struct DemoArgs {
     /// Sends the webhooks to your mall instead of the demo's.
     #[arg(long)]
     pub webhook_url: Option<Url>,
+    /// What staff type at a tablet, 4 to 8 digits; without it nothing is asked.
+    #[arg(long, value_parser = pad_pin)]
+    pub pad_pin: Option<Secret>,
 }
 
 /// Runs the demo until `shutdown`, then lets the service finish before its gateways go.
@@ -117,6 +120,11 @@ fn wechat_api(word: &str) -> Result<WechatApi, String> {
     }
 }
 
+fn pad_pin(word: &str) -> Result<Secret, &'static str> {
+    let right = (4..=8).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
+    if right { Ok(Secret::new(word)) } else { Err("write 4 to 8 digits") }
+}
+
 /// What an operator would write into `shouyin.toml`.
 fn config(
     args: &DemoArgs,
@@ -148,6 +156,7 @@ fn config(
         return_after_s: None,
         anonymous_push_order: true,
         token_check_url: None,
+        pad_pin: args.pad_pin.clone(),
         policy: Policy { late: LatePayment::Refund, duplicate: DuplicatePayment::Refund },
         wechat: Some(WechatConfig {
             app_id: known.wechat.app_id.clone(),
@@ -273,6 +282,7 @@ mod tests {
                 data: data.to_owned(),
                 wechat_api: WechatApi::V2,
                 webhook_url: None,
+                pad_pin: None,
             };
             let file = data.join("credentials.json");
             let before = std::fs::read(&file).ok();

@@ -128,6 +128,9 @@ catalogue! {
     /// A page of another site sent it.
     CrossSite = 2004 "cross_site" FORBIDDEN,
         "不接受来自其他网站的请求", "Requests from other sites are not taken";
+    /// Staff have to type the PIN first, or typed another one.
+    PadLocked = 2005 "pad_locked" FORBIDDEN,
+        "需要先输入店员 PIN 码", "The staff's PIN has to be typed first";
 
     /// No such order, or not the caller's.
     OrderNotFound = 3001 "order_not_found" NOT_FOUND,

@@ -12,8 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, header};
 use ipnet::IpNet;
 
+use super::capability::hash;
 use super::error::ApiError;
-use crate::domain::id::UnixMillis;
+use crate::domain::id::{PadId, UnixMillis};
 use crate::runtime::clock::Clock;
 use crate::runtime::listen::PeerAddr;
 
@@ -32,6 +33,8 @@ pub enum Rule {
     OpenidCode,
     /// Codes that pair a tablet, right or wrong: they are short.
     PairingCode,
+    /// PINs of staff that were wrong, by tablet: they are shorter still.
+    PadPin,
     /// Notices that are not trusted and are kept all the same; all senders together.
     UntrustedNotice,
 }
@@ -52,6 +55,7 @@ impl Rule {
             // Once for each shopper; those of one provider share an address.
             Self::OpenidCode => Rate { burst: 60, each_ms: 1_000 },
             Self::PairingCode => Rate { burst: 10, each_ms: 30_000 },
+            Self::PadPin => Rate { burst: 5, each_ms: 60_000 },
             Self::UntrustedNotice => Rate { burst: 600, each_ms: 100 },
         }
     }
@@ -69,7 +73,15 @@ enum Visitor {
     V4(Ipv4Addr),
     /// The first 64 bits: the rest is the visitor's own to choose.
     V6(u64),
+    /// A tablet, by the hash of its name, wherever it asks from.
+    Pad([u8; 32]),
     Everybody,
+}
+
+impl Visitor {
+    fn of(pad: &PadId) -> Self {
+        Self::Pad(hash(pad.as_str()))
+    }
 }
 
 impl From<Option<IpAddr>> for Visitor {
@@ -130,6 +142,20 @@ impl Limits {
     /// Too many: it is not to be looked into.
     pub fn guess(&self, rule: Rule, request: &Request) -> Result<(), Wait> {
         self.take(rule, self.visitor(request))
+    }
+
+    /// Counts what was typed at a tablet, before anybody says whether it is right.
+    ///
+    /// # Errors
+    /// Too many wrong ones: it is not to be looked into.
+    pub fn guess_at(&self, rule: Rule, pad: &PadId) -> Result<(), Wait> {
+        self.take(rule, Visitor::of(pad))
+    }
+
+    /// It was right: what was wrong before does not count any more.
+    pub fn guessed_at(&self, rule: Rule, pad: &PadId) {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        full_at.remove(&(rule, Visitor::of(pad)));
     }
 
     /// Whether an untrusted notice is to be kept. Those that are not are counted, and said in one line.

@@ -137,10 +137,31 @@ impl Member {
         }
     }
 
+    /// Whether staff typed what the configuration says; compared in constant time. Without a PIN nothing is
+    /// right.
+    pub fn is_pad_pin(&self, typed: &str) -> bool {
+        let right = |pin: &Secret| capability::hash(pin.expose()).ct_eq(&capability::hash(typed));
+        self.config.pad_pin.as_ref().is_some_and(|pin| bool::from(right(pin)))
+    }
+
     /// Whether the configuration names this host (port ignored) for the merchant.
     pub fn names(&self, host: &str) -> bool {
         let name = host_name(host);
         self.config.hosts.iter().any(|known| host_name(known).eq_ignore_ascii_case(name))
+    }
+
+    /// Where the merchant's pages are that find it by their host: under the first host that is its own, with
+    /// scheme and port of `public_base_url`; there, if it is one of them or none is.
+    pub fn origin(&self, public_base_url: &str) -> String {
+        let own = || {
+            let mut url = url::Url::parse(public_base_url).ok()?;
+            if self.names(url.host_str()?) {
+                return None;
+            }
+            url.set_host(Some(self.config.hosts.first()?)).ok()?;
+            Some(url.origin().ascii_serialization())
+        };
+        own().unwrap_or_else(|| public_base_url.to_owned())
     }
 
     /// The channels the merchant has, in the order they are offered.

@@ -16,6 +16,8 @@ pub enum Purpose {
     WechatState,
     /// Who looks at the page inside WeChat.
     WechatPayer,
+    /// That staff typed the PIN at this tablet.
+    PadStaff,
 }
 
 /// Seals and opens.
@@ -60,6 +62,7 @@ fn bound(purpose: Purpose, context: &str) -> Vec<u8> {
     let name = match purpose {
         Purpose::WechatState => "wechat-state",
         Purpose::WechatPayer => "wechat-payer",
+        Purpose::PadStaff => "pad-staff",
     };
     format!("{name}\n{context}").into_bytes()
 }

@@ -67,6 +67,10 @@ pub async fn run(
 ) -> io::Result<()> {
     let stop = CancellationToken::new();
     let workers = tokio::spawn(worker::run(checkout.clone(), stop.clone().cancelled_owned()));
+    let pads = {
+        let (checkout, stop) = (checkout.clone(), stop.clone());
+        tokio::spawn(async move { checkout.keep_pads(stop.cancelled()).await })
+    };
     let stopping = checkout.stopping().clone();
     let routes = router::service(App { checkout, limits: Arc::new(limits) }).merge(extra);
     let shutdown = async move {
@@ -76,5 +80,6 @@ pub async fn run(
     let served = listen::serve(listener, routes, listen::Limits::default(), shutdown).await;
     stop.cancel();
     workers.await.map_err(io::Error::other)?;
+    pads.await.map_err(io::Error::other)?;
     served
 }

@@ -193,6 +193,9 @@ catalogue! {
         OrderTail: "订单 …{}", "Order …{}";
         Staff: "店员", "Staff";
         StaffTitle: "店员操作", "For staff";
+        Pin: "店员 PIN 码", "Staff PIN";
+        Unlock: "解锁", "Unlock";
+        PinWrong: "PIN 码不正确", "This PIN is wrong";
         TakeOff: "取消收款", "Take the order off";
         PayBy: "改用{}", "Use {}";
         PrintAgain: "重新打印", "Print again";

@@ -52,9 +52,12 @@
     const had = before.contains(document.activeElement) ? document.activeElement : null;
     const same = had && had.name ? '[name="' + had.name + '"][value="' + had.value + '"]' : null;
     main = document.adoptNode(next);
+    const typed = had && had.id && main.querySelector("input#" + had.id);
+    // Nobody is interrupted while typing.
+    if (typed && !main.querySelector("#wrong")) typed.value = had.value;
     before.replaceWith(main);
     // Focus is moved only if what had it is gone.
-    const focus = had && ((same && main.querySelector(same)) || main.querySelector("#staff") || main.querySelector("h1"));
+    const focus = had && (typed || (same && main.querySelector(same)) || main.querySelector("#staff") || main.querySelector("h1"));
     if (focus) focus.focus();
     if (main.dataset.state === "paid" && before.dataset.state !== "paid") chime();
     arrived();
@@ -93,7 +96,10 @@
   function answer(url, options) {
     const asked = fetch(url, Object.assign({ credentials: "same-origin", cache: "no-store" }, options))
       .then((response) => {
-        if (!response.ok) throw new Error("answered " + response.status);
+        // A PIN that is wrong, or was typed too often: the screen says so.
+        if (!response.ok && response.status !== 403 && response.status !== 429) {
+          throw new Error("answered " + response.status);
+        }
         return response.text();
       });
     const late = new Promise((_, refuse) => setTimeout(refuse, PATIENCE));
@@ -211,7 +217,7 @@
       const strip = main.querySelector(".strip");
       if (!strip || !name) return;
       strip.scrollIntoView(false);
-      main.querySelector("#staff").focus({ preventScroll: true });
+      (main.querySelector("#pin") || main.querySelector("#staff")).focus({ preventScroll: true });
     });
   }
 
@@ -240,7 +246,7 @@
     const body = new URLSearchParams();
     for (const field of form.querySelectorAll("input")) body.append(field.name, field.value);
     if (pressed && pressed.form === form && pressed.name) body.append(pressed.name, pressed.value);
-    view = "";
+    view = form.dataset.swap;
     load(form.getAttribute("action"), { method: "POST", body });
   });
 

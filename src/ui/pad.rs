@@ -26,8 +26,19 @@ pub struct PadView {
     pub screen: PadScreen,
     /// Only the receipt, to be printed.
     pub paper: bool,
-    /// What staff sees, if it asked for it.
-    pub staff: Option<Staff>,
+    /// The strip for staff, if it was asked for.
+    pub strip: Option<Strip>,
+    /// Whether a PIN opened the strip, so that there is something to lock.
+    pub locks: bool,
+}
+
+/// The strip for staff.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strip {
+    /// The PIN has to be typed first.
+    Locked(Guessed),
+    /// Staff may act.
+    Open(Staff),
 }
 
 /// What stands on the tablet.
@@ -43,7 +54,7 @@ pub enum PadScreen {
     Broken,
 }
 
-/// What became of the code that was typed.
+/// What became of the code or PIN that was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guessed {
     /// None was.

@@ -10,7 +10,9 @@
 
 mod attack;
 mod cli;
+mod ends;
 mod flows;
+mod hosts;
 mod malls;
 mod outbox;
 mod pads;

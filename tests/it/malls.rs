@@ -94,7 +94,7 @@ impl Shop {
         let malls = Router::new().route("/{mall}", post(answer)).with_state(known.clone());
         tokio::spawn(async move { axum::serve(listener, malls).await });
         let urls = merchants.iter().map(|name| (*name, format!("{base}/{name}"))).collect::<Vec<_>>();
-        let config = config(folder.path(), &urls);
+        let config = config(folder.path(), &with_urls(&urls));
         let merchants = Merchants::new(&config.merchants, &config.gateways, &Internet).unwrap();
         let store = store(folder.path());
         let url = "http://127.0.0.1:1".to_owned();
@@ -104,9 +104,24 @@ impl Shop {
 
     /// Another configuration: these merchants with these addresses.
     pub fn configure(&self, urls: &[(&str, String)]) {
-        let config = config(self.folder.path(), urls);
+        self.set(&with_urls(urls));
+    }
+
+    /// Another configuration: these merchants with these lines.
+    pub fn set(&self, lines: &[(&str, String)]) {
+        let config = config(self.folder.path(), lines);
         let merchants = Merchants::new(&config.merchants, &config.gateways, &Internet).unwrap();
         self.checkout.set_merchants(merchants);
+    }
+
+    /// Ends the service; its folder stays.
+    pub fn close(self) -> tempfile::TempDir {
+        self.folder
+    }
+
+    /// Its database, if it is on disk.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.folder.path().join("shouyin.db")
     }
 
     /// The address of a mall.
@@ -182,19 +197,23 @@ pub fn api_key(merchant: &str) -> String {
     format!("the key of {merchant}")
 }
 
-fn config(folder: &Path, malls: &[(&str, String)]) -> Config {
+fn with_urls<'a>(malls: &[(&'a str, String)]) -> Vec<(&'a str, String)> {
+    let line = |url: &String| if url.is_empty() { String::new() } else { format!("webhook_url = \"{url}\"") };
+    malls.iter().map(|(name, url)| (*name, line(url))).collect()
+}
+
+fn config(folder: &Path, merchants: &[(&str, String)]) -> Config {
     let folder = folder.display();
-    let merchant = |(name, url): &(&str, String)| {
+    let merchant = |(name, lines): &(&str, String)| {
         let key = hex::encode(hash(&api_key(name)));
-        let url = if url.is_empty() { String::new() } else { format!("webhook_url = \"{url}\"\n") };
         format!(
             "[[merchant]]\nid = \"{name}\"\nname = \"{name}\"\napi_key_sha256 = [\"{key}\"]\n\
-             webhook_secret = \"{SECRET}\"\nwebhook_allow = [\"127.0.0.1\"]\n{url}\
+             webhook_secret = \"{SECRET}\"\nwebhook_allow = [\"127.0.0.1\"]\n{lines}\n\
              [merchant.wechat]\napp_id = \"wx{name}\"\nmch_id = \"10000100\"\napi_v2_key = \"{KEY}\"\n"
         )
     };
     let server = format!("[server]\nsecret_file = \"{folder}/secret\"\n");
-    let text: String = core::iter::once(server).chain(malls.iter().map(merchant)).collect();
+    let text: String = core::iter::once(server).chain(merchants.iter().map(merchant)).collect();
     let file = format!("{folder}/shouyin.toml");
     std::fs::write(&file, text).unwrap();
     Config::load(Some(Path::new(&file)), []).unwrap()

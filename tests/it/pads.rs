@@ -12,9 +12,11 @@ use shouyin::runtime::clock::Clock;
 use shouyin::runtime::listen::PeerAddr;
 use shouyin::server::limits::Limits;
 use shouyin::server::router::{self, App};
+use shouyin::server::store::Store as _;
+use shouyin::server::store::sqlite::SqliteStore;
 use tower::ServiceExt as _;
 
-use crate::malls::{Shop, api_key};
+use crate::malls::{Shop, api_key, id};
 use crate::world::World;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -35,7 +37,10 @@ struct Reply {
 
 impl Shops {
     async fn open() -> Self {
-        let shop = Shop::in_memory(Clock::frozen(NOW), &["left", "right"]).await;
+        Self::of(Shop::in_memory(Clock::frozen(NOW), &["left", "right"]).await)
+    }
+
+    fn of(shop: Shop) -> Self {
         let limits = Limits::new(shop.clock.clone(), Vec::new());
         let app = router::service(App { checkout: shop.checkout.clone(), limits: limits.into() });
         Self { shop, app }
@@ -285,6 +290,170 @@ async fn staff_take_off_only_what_they_saw() {
     let order = shops.till("left", Method::GET, "/rest/orders/Order/2", Value::Null).await;
     assert_eq!(order.json["data"]["state"], "pending", "the order itself stays");
     refused(&shops.send(Method::POST, "/pad/left", &cookie, "do=pay").await, 400, "not_allowed");
+}
+
+#[tokio::test]
+async fn who_only_looks_writes_nothing_and_what_was_seen_is_written_down_later() {
+    let shops = Shops::of(Shop::on_disk(Clock::frozen(NOW), &["left", "right"]).await);
+    let (pad, cookie) = shops.tablet("left").await;
+    // Another connection's view: its number changes with every transaction that writes.
+    let other = rusqlite::Connection::open(shops.shop.database()).unwrap();
+    let version = || other.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    let paths = ["", "?part=screen", "?view=staff", "?view=receipt", "/status"];
+    let look = async || {
+        let before = version();
+        let mut seen = String::new();
+        for path in paths {
+            let page = shops.send(Method::GET, &format!("/pad/left{path}"), &cookie, "").await;
+            assert_eq!(page.status, StatusCode::OK, "{path}");
+            seen.push_str(&page.text);
+        }
+        let request = Request::get("/pad/left/events").header("cookie", &cookie).body(Body::empty()).unwrap();
+        event(&mut shops.app.clone().oneshot(request).await.unwrap().into_body()).await.unwrap();
+        let listed = shops.listed("left").await;
+        assert_eq!(version(), before, "somebody wrote");
+        (seen, listed)
+    };
+    shops.shop.clock.advance(60_000);
+    let (seen, listed) = look().await;
+    assert!(seen.contains("等待收款"), "{seen}");
+    assert_eq!(listed["last_seen"], "2027-01-15T16:01:00+08:00");
+
+    // The end of an order is shown for eight seconds from when it was first seen, not from when it was.
+    shops.order("left", "1").await;
+    shops.show("left", &pad, "1").await;
+    shops.till("left", Method::POST, "/rest/orders/Order/1/close", Value::Null).await;
+    shops.shop.clock.advance(60_000);
+    for (advance, shown) in [(0, true), (7_999, true), (1, false)] {
+        shops.shop.clock.advance(advance);
+        let (seen, listed) = look().await;
+        assert_eq!(seen.contains("订单已关闭</h1>"), shown, "after {advance} ms: {seen}");
+        assert_eq!(listed["order"].is_null(), !shown, "{listed}");
+    }
+
+    // Written down: the next process knows it, too. Once; and nothing is written when there is nothing new.
+    for writes in [true, false] {
+        let before = version();
+        shops.shop.checkout.write_pads_down().await.unwrap();
+        assert_eq!(version() != before, writes);
+    }
+    let path = shops.shop.database();
+    drop(shops.app);
+    let _folder = shops.shop.close();
+    let store = SqliteStore::open(&path, "next").unwrap();
+    let kept = store.pads(id("left")).await.unwrap().remove(0).pad;
+    assert_eq!((kept.result_at, kept.seen_at), (Some(NOW.plus(120_000)), Some(NOW.plus(120_000))));
+}
+
+/// What stands on the tablet for who has not typed the PIN, and for who has.
+const LOCKED: &str = "name=\"pin\"";
+const OPEN: &str = "最近五笔";
+
+fn pin(shops: &Shops, merchant: &str, pin: &str) {
+    let line = |name: &str| if name == merchant { format!("pad_pin = \"{pin}\"") } else { String::new() };
+    shops.shop.set(&["left", "right"].map(|name| (name, line(name))));
+}
+
+impl Shops {
+    /// Staff do something at the tablet; the cookies with which they go on.
+    async fn staff(&self, cookies: &str, form: &str) -> (Reply, String) {
+        let reply = self.send(Method::POST, "/pad/left", cookies, form.to_owned()).await;
+        let pad = cookies.split("; ").next().unwrap();
+        let cookies = match reply.cookie.split(';').next().unwrap() {
+            "" => cookies.to_owned(),
+            own => format!("{pad}; {own}"),
+        };
+        (reply, cookies)
+    }
+
+    /// What staff see.
+    async fn strip(&self, cookies: &str) -> String {
+        self.send(Method::GET, "/pad/left?view=staff", cookies, "").await.text
+    }
+}
+
+#[tokio::test]
+async fn with_a_pin_staff_have_to_type_it_and_are_let_in_for_two_minutes_at_that_tablet() {
+    let shops = Shops::open().await;
+    pin(&shops, "left", "2580");
+    let (pad, tablet) = shops.tablet("left").await;
+    let (_, another) = shops.tablet("left").await;
+    shops.order("left", "1").await;
+    shops.show("left", &pad, "1").await;
+    let shown = async || shops.show("left", &pad, "1").await.json["data"]["order"].clone();
+
+    // Without it nothing happens, in whatever way it is asked; the customer's switch stays the customer's.
+    for view in ["staff", "receipt", "staff&part=screen"] {
+        let page = shops.send(Method::GET, &format!("/pad/left?view={view}"), &tablet, "").await.text;
+        assert!(page.contains(LOCKED) && !page.contains(OPEN) && !page.contains("…1</td>"), "{page}");
+    }
+    for what in ["clear", "refresh", "unlock&pin=2581", "unlock&pin=", "unlock", "unlock&pin=02580"] {
+        let (reply, cookies) = shops.staff(&tablet, &format!("do={what}")).await;
+        assert_eq!((reply.status, &cookies), (StatusCode::FORBIDDEN, &tablet), "{what}");
+        assert!(reply.text.contains(LOCKED) && reply.text.contains("12.34"), "{}", reply.text);
+        assert_eq!(reply.text.contains("PIN 码不正确"), what.starts_with("unlock"), "{what}");
+        assert!(!reply.text.contains("2580") && !reply.text.contains("2581"), "{}", reply.text);
+    }
+    let list = shops.till("left", Method::GET, "/rest/pads", Value::Null).await;
+    assert_eq!(list.json["data"]["pads"][0]["order"]["order_number"], "1", "it was not taken off");
+    assert_eq!(shops.staff(&tablet, "do=choose&channel=wx").await.0.status, StatusCode::SEE_OTHER);
+
+    // With it, here and for two minutes.
+    let (reply, open) = shops.staff(&tablet, "do=unlock&pin=2580").await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text);
+    assert!(reply.cookie.ends_with("; Path=/; Max-Age=120; HttpOnly; SameSite=Strict"), "{}", reply.cookie);
+    assert!(!reply.cookie.contains("2580"));
+    assert!(shops.strip(&open).await.contains(OPEN));
+    let stolen = format!("{another}; {}", open.split("; ").nth(1).unwrap());
+    assert!(shops.strip(&stolen).await.contains(LOCKED), "another tablet is another lock");
+    shops.shop.clock.advance(119_999);
+    assert!(shops.strip(&open).await.contains(OPEN));
+    let (reply, _) = shops.staff(&open, "do=clear").await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER);
+    let list = shops.till("left", Method::GET, "/rest/pads", Value::Null).await;
+    assert_eq!(list.json["data"]["pads"][0]["order"], Value::Null);
+    assert_eq!(shown().await["order_number"], "1");
+    shops.shop.clock.advance(1);
+    assert!(shops.strip(&open).await.contains(LOCKED));
+    assert_eq!(shops.staff(&open, "do=clear").await.0.status, StatusCode::FORBIDDEN);
+
+    // Until staff say that they are done, or the PIN is changed; without one nothing is asked.
+    let (_, open) = shops.staff(&tablet, "do=unlock&pin=2580").await;
+    let (reply, closed) = shops.staff(&open, "do=lock").await;
+    assert!(reply.cookie.contains("shouyin_staff=; Path=/; Max-Age=0"), "{}", reply.cookie);
+    assert!(shops.strip(&closed).await.contains(LOCKED));
+    pin(&shops, "left", "25801");
+    assert!(shops.strip(&open).await.contains(LOCKED));
+    pin(&shops, "right", "2580");
+    assert!(shops.strip(&tablet).await.contains(OPEN));
+    assert_eq!(shops.staff(&tablet, "do=clear").await.0.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn five_wrong_pins_and_that_tablet_waits() {
+    let shops = Shops::open().await;
+    pin(&shops, "left", "2580");
+    let (_, tablet) = shops.tablet("left").await;
+    let (_, another) = shops.tablet("left").await;
+    let typed =
+        async |cookies: &str, pin: &str| shops.staff(cookies, &format!("do=unlock&pin={pin}")).await.0;
+    // The right one in between: what was wrong before does not count any more.
+    for _ in 0..4 {
+        assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::SEE_OTHER);
+    for _ in 0..5 {
+        assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN);
+    }
+    let later = typed(&tablet, "2580").await;
+    assert_eq!(later.status, StatusCode::TOO_MANY_REQUESTS, "a right one is not looked at either");
+    assert!(later.text.contains(LOCKED) && later.text.contains("尝试次数过多"), "{}", later.text);
+    assert_eq!(typed(&another, "2580").await.status, StatusCode::SEE_OTHER, "other tablets go on");
+    shops.shop.clock.advance(60_000);
+    assert_eq!(typed(&tablet, "0000").await.status, StatusCode::FORBIDDEN, "one more each minute");
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::TOO_MANY_REQUESTS);
+    shops.shop.clock.advance(60_000);
+    assert_eq!(typed(&tablet, "2580").await.status, StatusCode::SEE_OTHER);
 }
 
 /// The page of the demo's only merchant, as its tablet sees it.

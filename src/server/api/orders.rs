@@ -80,7 +80,7 @@ pub async fn create(State(checkout): State<Checkout>, request: Request) -> Resul
             checkout_url: checkout.checkout_url(key),
             wpay_url: format!(
                 "{}/app/payment/wpay/{}?order_type={}",
-                checkout.public_base_url(),
+                member.origin(checkout.public_base_url()),
                 key.number,
                 key.order_type
             ),

@@ -1,7 +1,11 @@
 //! Pads: the tablets in the shop. Which order one shows is stored; its followers are told after that. Changes
 //! no order and asks no gateway.
 
+use core::pin::pin;
+use core::time::Duration;
 use std::sync::Arc;
+
+use tokio::time::timeout;
 
 use super::{Checkout, CheckoutError};
 use crate::domain::id::{Channel, MerchantId, PadId};
@@ -12,8 +16,8 @@ use crate::server::capability::hash;
 use crate::server::pads::Follower;
 use crate::server::store::{FindPad, NewPad, OnPad, PadChange};
 
-/// That a pad is there is written down so often, in ms.
-const SEEN_EACH_MS: i64 = 30_000;
+/// How often is looked whether a tablet told something that is not written down.
+const KEEP_EACH: Duration = Duration::from_secs(1);
 
 impl From<NoRandomness> for CheckoutError {
     fn from(error: NoRandomness) -> Self {
@@ -74,6 +78,7 @@ impl Checkout {
         let now = self.now();
         let pads = self.inner.store.pads(merchant.clone()).await?;
         let shown = |OnPad { pad, order }: OnPad| {
+            let pad = self.inner.pads.noted(pad);
             let order = order.filter(|order| pad.shows(order, now));
             OnPad { pad, order }
         };
@@ -89,7 +94,8 @@ impl Checkout {
         merchant: &MerchantId,
         secret: &str,
     ) -> Result<Option<Pad>, CheckoutError> {
-        Ok(self.inner.store.pad(merchant.clone(), FindPad::Cookie(hash(secret))).await?)
+        let pad = self.inner.store.pad(merchant.clone(), FindPad::Cookie(hash(secret))).await?;
+        Ok(pad.map(|pad| self.inner.pads.noted(pad)))
     }
 
     /// Shows an order of the merchant on its pad.
@@ -138,6 +144,7 @@ impl Checkout {
     /// [`CheckoutError::NoSuchPad`].
     pub async fn remove_pad(&self, merchant: &MerchantId, pad: &PadId) -> Result<(), CheckoutError> {
         let removed = self.inner.store.remove_pad(merchant.clone(), pad.clone()).await?;
+        self.inner.pads.forget(pad);
         self.inner.pads.changed(pad);
         if removed { Ok(()) } else { Err(CheckoutError::NoSuchPad) }
     }
@@ -147,15 +154,35 @@ impl Checkout {
         self.inner.pads.follow(pad)
     }
 
-    /// The pad was heard of. With `result`, it begins to show the end of its order.
+    /// The pad was heard of. With `result`, it begins to show the end of its order. Only noted: who asks for
+    /// a page writes nothing.
+    pub fn pad_seen(&self, pad: &Pad, result: bool) {
+        self.inner.pads.note(pad, result, self.now());
+    }
+
+    /// Writes down what was noted of pads, each second until `stop`, and once more then. What a crash takes
+    /// with it is a second of it: an end that was just shown is shown once more.
+    pub async fn keep_pads(&self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            let stopped = timeout(KEEP_EACH, &mut stop).await.is_ok();
+            if let Err(error) = self.write_pads_down().await {
+                tracing::warn!(%error, "what is known of the pads is not written down");
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Writes down what was noted of pads.
     ///
     /// # Errors
-    /// [`CheckoutError::Store`].
-    pub async fn pad_seen(&self, pad: &Pad, result: bool) -> Result<(), CheckoutError> {
-        let now = self.now();
-        if result || pad.seen_at.is_none_or(|at| now.since(at) >= SEEN_EACH_MS) {
-            let result = result.then_some(pad.version);
-            self.inner.store.pad_seen(pad.id.clone(), result, now).await?;
+    /// [`CheckoutError::Store`]: it stays noted.
+    pub async fn write_pads_down(&self) -> Result<(), CheckoutError> {
+        for line in self.inner.pads.unkept() {
+            self.inner.store.pad_seen(line.pad.clone(), line.result, line.at).await?;
+            self.inner.pads.kept(&line);
         }
         Ok(())
     }
@@ -177,6 +204,6 @@ impl Checkout {
     ) -> Result<Pad, CheckoutError> {
         let changed = self.inner.store.change_pad(merchant.clone(), pad.clone(), change, seen).await?;
         self.inner.pads.changed(pad);
-        changed.ok_or(CheckoutError::NoSuchPad)
+        changed.map(|pad| self.inner.pads.noted(pad)).ok_or(CheckoutError::NoSuchPad)
     }
 }

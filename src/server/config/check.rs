@@ -326,6 +326,7 @@ fn merchant(section: &Section<'_>, gateways: &GatewaysConfig) -> Result<Merchant
         hosts: section.list("hosts", host)?,
         api_key_sha256: section.list("api_key_sha256", sha256)?,
         token_check_url: mall_url(section, "token_check_url", &webhook_allow)?,
+        pad_pin: pad_pin(section)?,
         webhook_url,
         webhook_secret,
         webhook_allow,
@@ -374,6 +375,17 @@ fn mall_url(section: &Section<'_>, key: &str, allow: &[Allow]) -> Result<Option<
         return Err(section.error(key, format!("leads to {ip}, which is private"), cure));
     }
     Ok(Some(url))
+}
+
+/// Typed by people, on a tablet.
+fn pad_pin(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
+    let Some(pin) = section.secret("pad_pin")? else { return Ok(None) };
+    let text = pin.expose();
+    if (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Some(pin));
+    }
+    // It is not repeated.
+    Err(section.error("pad_pin", "is not 4 to 8 digits", "Write it in quotes, such as \"2580\""))
 }
 
 /// Standard Webhooks: 24 to 64 random bytes.

@@ -44,6 +44,8 @@ const MERCHANT: &[(&str, Shape)] = &[
     ("return_after_s", Number),
     ("anonymous_push_order", Bool),
     ("token_check_url", Text),
+    ("pad_pin", Text),
+    ("pad_pin_file", Text),
     ("late_payment", Text),
     ("duplicate_payment", Text),
 ];

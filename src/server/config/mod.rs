@@ -100,6 +100,8 @@ pub struct MerchantConfig {
     pub anonymous_push_order: bool,
     /// Who knows the mall's own tokens.
     pub token_check_url: Option<Url>,
+    /// What staff type at a tablet, 4 to 8 digits; absent: nothing.
+    pub pad_pin: Option<Secret>,
     /// What happens to money after the close, and to a second payment.
     pub policy: Policy,
     /// WeChat Pay.

@@ -113,6 +113,13 @@ hosts = ["pay.mall.example"] | return_after_s = 4 | merchant[0].return_after_s i
 hosts = ["pay.mall.example"] | return_after_s = -5 | merchant[0].return_after_s is neither 0 nor 5 to 600
 hosts = ["pay.mall.example"] | return_after_s = 70000 | merchant[0].return_after_s is neither 0 nor 5 to 600
 hosts = ["pay.mall.example"] | return_after_s = "5" | merchant[0].return_after_s has the wrong type. Write a whole number, without quotes.
+hosts = ["pay.mall.example"] | pad_pin = "2580" | -
+hosts = ["pay.mall.example"] | pad_pin = "12345678" | -
+hosts = ["pay.mall.example"] | pad_pin = 2580 | merchant[0].pad_pin has the wrong type. Write it in quotes.
+hosts = ["pay.mall.example"] | pad_pin = "258" | merchant[0].pad_pin is not 4 to 8 digits. Write it in quotes, such as "2580".
+hosts = ["pay.mall.example"] | pad_pin = "123456789" | merchant[0].pad_pin is not 4 to 8 digits
+hosts = ["pay.mall.example"] | pad_pin = "２５８０" | merchant[0].pad_pin is not 4 to 8 digits
+hosts = ["pay.mall.example"] | pad_pin_file = "DIR/open.pem" | merchant[0].pad_pin_file names DIR/open.pem, which others may read (mode 644)
 hosts = ["pay.mall.example"] | anonymous_push_order = "yes" | merchant[0].anonymous_push_order has the wrong type. Write true or false.
 hosts = ["pay.mall.example"] | token_check_url = "http://10.1.1.1/me" | merchant[0].token_check_url is plain http
 api_key_sha256 = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] | api_key_sha256 = ["abc"] | merchant[0].api_key_sha256[0] is not 64 hexadecimal digits

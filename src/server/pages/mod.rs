@@ -1,7 +1,8 @@
 //! Pages that shoppers see: `pay` decides what is on the checkout page, `shell` writes it as HTML,
 //! `live` tells its state, `calls` answers its islands, `ways` knows what works where, `guard` keeps other
 //! sites out, `around` is what happens around the card. `wpay` is the page inside WeChat. `pad` is the tablet
-//! in the shop, `pad_screen` writes it, `pad_live` tells it that something changed.
+//! in the shop, `pad_screen` writes it, `pad_live` tells it that something changed, `pad_lock` asks staff for
+//! a PIN.
 //! Never decides anything about money: it shows what is stored.
 
 mod around;
@@ -11,6 +12,7 @@ mod live;
 mod look;
 mod pad;
 mod pad_live;
+mod pad_lock;
 mod pad_screen;
 mod pay;
 mod shell;

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use super::calls::{code_of, known_code};
 use super::live::{live_of, live_view};
 use super::look::{browser_locale, cookie_value, is_https, is_shopper};
+use super::pad_lock::{self, Refusal};
 use super::ways::Seen;
 use super::{pad_live, pad_screen, shell};
 use crate::domain::id::{Channel, MerchantId, UnixMillis};
@@ -19,12 +20,12 @@ use crate::domain::order::{Order, State as OrderState};
 use crate::domain::pad::{Pad, PairingCode};
 use crate::domain::time::spaced;
 use crate::server::checkout::{Checkout, CheckoutError};
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, Kind};
 use crate::server::json::read_body;
 use crate::server::limits::{Limits, Rule, Wait};
 use crate::server::merchants::Member;
 use crate::ui::i18n::Locale;
-use crate::ui::pad::{Guessed, PadOrder, PadResult, PadScreen, PadView, Receipt, Staff};
+use crate::ui::pad::{Guessed, PadOrder, PadResult, PadScreen, PadView, Receipt, Staff, Strip};
 use crate::ui::view::{CardView, CodeView, LiveView, tail};
 
 /// What staff sees of the pad's past.
@@ -86,14 +87,10 @@ pub async fn show(
             (fixed, Html(pad_screen::part(&view))).into_response()
         }
         (Ok(view), false) => {
-            let mut response = page(&view);
             // Each visit makes it last a year more.
             let secret =
                 cookie(&checkout, &headers).filter(|_| !matches!(view.screen, PadScreen::Pairing(_)));
-            if let Some(value) = secret.and_then(|secret| set_cookie(&checkout, secret)) {
-                response.headers_mut().append(header::SET_COOKIE, value);
-            }
-            response
+            with_cookie(page(&view), secret.and_then(|secret| set_cookie(&checkout, secret)))
         }
         (Err(error), true) => ApiError::from(error).into_response(),
         (Err(error), false) => {
@@ -104,8 +101,8 @@ pub async fn show(
     }
 }
 
-/// `POST /pad/{merchant}`, the forms of the page: `do=pair`, `choose`, `refresh` (a new code) and `clear`
-/// (the order is taken off the screen). Answers 303 to the page.
+/// `POST /pad/{merchant}`, the forms of the page: `do=pair`, `choose`, and for staff `unlock`, `lock`,
+/// `refresh` (a new code) and `clear` (the order is taken off the screen). Answers 303 to the page.
 ///
 /// # Errors
 /// An unknown `do`, a body that is too large, the store.
@@ -129,40 +126,50 @@ pub async fn act(
         let allowed = limits.guess(Rule::PairingCode, &Request::from_parts(head, Body::empty()));
         return match pair(&checkout, &member, &field("code"), allowed).await? {
             Ok(secret) => {
-                let mut found = Redirect::to(&address(&path(&member), wish.lang, "")).into_response();
-                if let Some(value) = set_cookie(&checkout, &secret) {
-                    found.headers_mut().append(header::SET_COOKIE, value);
-                }
-                Ok(found)
+                let found = Redirect::to(&address(&path(&member), wish.lang, "")).into_response();
+                Ok(with_cookie(found, set_cookie(&checkout, &secret)))
             }
             Err(refused) => Ok(pairing(&member, wish, &headers, refused)),
         };
     }
     let seen = field("seen").parse().ok();
+    let back = |view| Redirect::to(&address(&path(&member), wish.lang, view)).into_response();
     // Unpaired meanwhile: the page says so.
-    if let Some(pad) = pad_of(&checkout, &member, &head.headers).await? {
-        match &*what {
-            "clear" => drop(checkout.clear_pad(&pad.merchant, &pad.id, seen).await?),
-            "choose" => {
-                let channel =
-                    field("channel").parse().map_err(|error| ApiError::invalid("channel", error))?;
-                checkout.choose_on_pad(&pad, channel, seen).await?;
-            }
-            "refresh" => {
-                if let Some(order) = order_on(&checkout, &pad).await? {
-                    scan_code(&checkout, order, channel_of(&pad, &member)).await;
-                }
-            }
-            _ => return Err(ApiError::not_allowed("do", "pair, choose, refresh, clear")),
-        }
+    let Some(pad) = pad_of(&checkout, &member, &head.headers).await? else { return Ok(back("")) };
+    let staff_only = matches!(&*what, "clear" | "refresh");
+    if staff_only && !pad_lock::is_open(&checkout, &member, &pad, &head.headers) {
+        let refused = Refusal { guessed: Guessed::Nothing, error: ApiError::new(Kind::PadLocked) };
+        return Ok(locked(&checkout, &member, wish, &head.headers, refused).await?);
     }
-    Ok(Redirect::to(&address(&path(&member), wish.lang, "")).into_response())
+    match &*what {
+        "unlock" => {
+            let opened = pad_lock::unlock(&checkout, &limits, &member, &pad, &field("pin"));
+            return Ok(match opened {
+                Ok(cookie) => with_cookie(back("staff"), Some(cookie)),
+                Err(refused) => locked(&checkout, &member, wish, &head.headers, refused).await?,
+            });
+        }
+        "lock" => return Ok(with_cookie(back(""), pad_lock::lock(&checkout))),
+        "clear" => drop(checkout.clear_pad(&pad.merchant, &pad.id, seen).await?),
+        "choose" => {
+            let channel = field("channel").parse().map_err(|error| ApiError::invalid("channel", error))?;
+            checkout.choose_on_pad(&pad, channel, seen).await?;
+        }
+        "refresh" => {
+            if let Some(order) = order_on(&checkout, &pad).await? {
+                scan_code(&checkout, order, channel_of(&pad, &member)).await;
+            }
+        }
+        _ => return Err(ApiError::not_allowed("do", "pair, choose, unlock, lock, refresh, clear")),
+    }
+    Ok(back(""))
 }
 
-/// Why a code paired nothing.
-struct Refusal {
-    guessed: Guessed,
-    error: ApiError,
+fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 async fn pair(
@@ -185,9 +192,25 @@ async fn pair(
 /// The pairing form again, with what was wrong.
 fn pairing(member: &Member, wish: Wish, headers: &HeaderMap, refused: Refusal) -> Response {
     let locale = wish.locale(None, headers, member);
-    let view = bare(member, wish, locale, PadScreen::Pairing(refused.guessed));
-    let mut response = (refused.error.status(), page(&view)).into_response();
-    if let Some(seconds) = refused.error.into_response().headers_mut().remove(header::RETRY_AFTER) {
+    refusing(&bare(member, wish, locale, PadScreen::Pairing(refused.guessed)), refused.error)
+}
+
+/// The tablet's page, which asks staff for the PIN.
+async fn locked(
+    checkout: &Checkout,
+    member: &Member,
+    wish: Wish,
+    headers: &HeaderMap,
+    refused: Refusal,
+) -> Result<Response, CheckoutError> {
+    let view = view_of(checkout, member, wish, headers, true).await?;
+    Ok(refusing(&PadView { strip: Some(Strip::Locked(refused.guessed)), ..view }, refused.error))
+}
+
+/// A page with the status of a refusal.
+fn refusing(view: &PadView, error: ApiError) -> Response {
+    let mut response = (error.status(), page(view)).into_response();
+    if let Some(seconds) = error.into_response().headers_mut().remove(header::RETRY_AFTER) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     response
@@ -219,11 +242,18 @@ async fn view_of(
     };
     if somebody {
         let ended = matches!(&screen, PadScreen::Order(order) if order.result_ms.is_some());
-        checkout.pad_seen(&pad, ended && pad.result_at.is_none()).await?;
+        checkout.pad_seen(&pad, ended);
     }
-    let staff = if wish.staff || wish.receipt { Some(staff(checkout, &pad).await?) } else { None };
-    let view = bare(member, wish, locale, screen);
-    Ok(PadView { key, version: pad.version, staff, paper: wish.receipt, ..view })
+    let strip = if !(wish.staff || wish.receipt) {
+        None
+    } else if pad_lock::is_open(checkout, member, &pad, headers) {
+        Some(Strip::Open(staff(checkout, &pad).await?))
+    } else {
+        Some(Strip::Locked(Guessed::Nothing))
+    };
+    let paper = wish.receipt && matches!(strip, Some(Strip::Open(_)));
+    let locks = member.config.pad_pin.is_some();
+    Ok(PadView { key, version: pad.version, strip, paper, locks, ..bare(member, wish, locale, screen) })
 }
 
 fn bare(member: &Member, wish: Wish, locale: Locale, screen: PadScreen) -> PadView {
@@ -236,7 +266,8 @@ fn bare(member: &Member, wish: Wish, locale: Locale, screen: PadScreen) -> PadVi
         key: key.to_owned(),
         version: 0,
         screen,
-        staff: None,
+        strip: None,
+        locks: false,
         paper: false,
     }
 }

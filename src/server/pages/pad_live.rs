@@ -64,7 +64,7 @@ pub async fn status(
             if let Some(order) = &order {
                 checkout.seen(order);
             }
-            checkout.pad_seen(&pad, false).await?;
+            checkout.pad_seen(&pad, false);
             told(&checkout, &pad, order.as_deref())
         }
         None => unpaired(),
@@ -159,7 +159,7 @@ impl Following {
             };
         }
         let order = self.order.as_mut().map(|(_, states)| states.borrow_and_update().clone());
-        self.checkout.pad_seen(&pad, false).await?;
+        self.checkout.pad_seen(&pad, false);
         Ok(Some(told(&self.checkout, &pad, order.as_deref())))
     }
 }

@@ -8,7 +8,7 @@ use super::shell::{Assets, Document, drawn, render};
 use crate::domain::id::Channel;
 use crate::ui::countdown::clock_face;
 use crate::ui::i18n::{Label, Locale, PadText, Text, fill};
-use crate::ui::pad::{Guessed, PadOrder, PadScreen, PadView, Receipt, Staff};
+use crate::ui::pad::{Guessed, PadOrder, PadScreen, PadView, Receipt, Staff, Strip};
 use crate::ui::panel::Panel;
 use crate::ui::qr::QrImage;
 use crate::ui::view::{CodeState, CodeView, PageState, Way, method_name, tail};
@@ -44,7 +44,7 @@ fn refresh(view: &PadView) -> Option<u32> {
     match &view.screen {
         PadScreen::Pairing(_) => None,
         _ if view.paper => None,
-        _ if view.staff.is_some() => Some(REFRESH_S.2),
+        _ if view.strip.is_some() => Some(REFRESH_S.2),
         PadScreen::Idle | PadScreen::Broken => Some(REFRESH_S.0),
         PadScreen::Order(order) => {
             let code = order.card.live.code.as_ref().map(|code| code.state);
@@ -121,7 +121,7 @@ fn screen(view: &PadView) -> impl IntoView + use<> {
         PadScreen::Pairing(_) | PadScreen::Idle | PadScreen::Broken => None,
     };
     let paired = !matches!(view.screen, PadScreen::Pairing(_) | PadScreen::Broken);
-    let to_staff = (paired && view.staff.is_none()).then(|| {
+    let to_staff = (paired && view.strip.is_none()).then(|| {
         let href = address(&view.path, view.lang, "staff");
         view! {
             <a class="plain to-staff" href=href data-view="staff">
@@ -146,7 +146,10 @@ fn screen(view: &PadView) -> impl IntoView + use<> {
                 <p class="tail">{number}</p>
             </header>
             {middle}
-            {view.staff.as_ref().map(|staff| strip(view, staff))}
+            {view.strip.as_ref().map(|strip| match strip {
+                Strip::Locked(guessed) => lock(view, *guessed).into_any(),
+                Strip::Open(staff) => open(view, staff).into_any(),
+            })}
             {to_staff}
         </main>
     }
@@ -293,8 +296,72 @@ fn methods(view: &PadView, order: &PadOrder) -> impl IntoView + use<> {
     })
 }
 
+/// The way back to what the customer sees; where a PIN opened the strip, it is locked again.
+fn done(view: &PadView) -> impl IntoView + use<> {
+    let locale = view.locale;
+    if matches!(view.strip, Some(Strip::Open(_))) && view.locks {
+        return view! {
+            <form method="post" action=view.path.clone() data-swap="">
+                {hidden(view, "lock")}
+                <button class="primary" type="submit">
+                    {locale.pad(PadText::Done)}
+                </button>
+            </form>
+        }
+        .into_any();
+    }
+    let back = address(&view.path, view.lang, "");
+    view! {
+        <a class="primary" href=back data-view="">
+            {locale.pad(PadText::Done)}
+        </a>
+    }
+    .into_any()
+}
+
+/// Asks staff for the PIN; the customer still sees what is to be paid.
+fn lock(view: &PadView, guessed: Guessed) -> impl IntoView + use<> {
+    let locale = view.locale;
+    let wrong = match guessed {
+        Guessed::Nothing => None,
+        Guessed::Wrong => Some(PadText::PinWrong),
+        Guessed::TooOften => Some(PadText::CodesUsedUp),
+    };
+    let (described, invalid) = (wrong.map(|_| "wrong"), wrong.map(|_| "true"));
+    let wrong = wrong.map(|text| view! { <p id="wrong" class="bad" role="alert">{locale.pad(text)}</p> });
+    view! {
+        <section class="strip" aria-labelledby="staff">
+            <h2 id="staff" tabindex="-1">
+                {locale.pad(PadText::StaffTitle)}
+            </h2>
+            <form class="pin" method="post" action=view.path.clone() data-swap="staff">
+                {hidden(view, "unlock")}
+                <label for="pin">{locale.pad(PadText::Pin)}</label>
+                <input
+                    id="pin"
+                    name="pin"
+                    type="password"
+                    inputmode="numeric"
+                    required
+                    maxlength="8"
+                    autocomplete="off"
+                    aria-describedby=described
+                    aria-invalid=invalid
+                />
+                {wrong}
+                <div class="actions">
+                    <button class="plain" type="submit">
+                        {locale.pad(PadText::Unlock)}
+                    </button>
+                    {done(view)}
+                </div>
+            </form>
+        </section>
+    }
+}
+
 /// What staff can do, and what this pad has seen.
-fn strip(view: &PadView, staff: &Staff) -> impl IntoView + use<> {
+fn open(view: &PadView, staff: &Staff) -> impl IntoView + use<> {
     let locale = view.locale;
     let order = match &view.screen {
         PadScreen::Order(order) => Some(order),
@@ -319,7 +386,6 @@ fn strip(view: &PadView, staff: &Staff) -> impl IntoView + use<> {
             </a>
         }
     });
-    let back = address(&view.path, view.lang, "");
     let other = address(&view.path, Some(locale.other()), "staff");
     view! {
         <section class="strip" aria-labelledby="staff">
@@ -333,9 +399,7 @@ fn strip(view: &PadView, staff: &Staff) -> impl IntoView + use<> {
                 <a class="plain" href=other lang=locale.other().as_str() hreflang=locale.other().as_str()>
                     {locale.label(Label::OtherLanguage)}
                 </a>
-                <a class="primary" href=back data-view="">
-                    {locale.pad(PadText::Done)}
-                </a>
+                {done(view)}
             </div>
             {results(locale, staff)}
         </section>

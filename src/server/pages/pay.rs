@@ -81,7 +81,10 @@ pub async fn act(
         Some("refresh") => {
             let member = checkout.member(&order.key.merchant)?;
             let channel = channel_of(&checkout, &member, look, &headers);
-            code_of(&checkout, order, channel, &seen).await;
+            // Where the page leads to WeChat's own wallet, there is no code to place.
+            if wpay::instead(&checkout, &page, look, &Method::GET, &headers).await.is_none() {
+                code_of(&checkout, order, channel, &seen).await;
+            }
             0
         }
         Some(_) | None => return Err(ApiError::not_allowed("do", "confirm, refresh")),

@@ -54,12 +54,13 @@ pub const ATTEMPTS: Columns = Columns {
         "state",
         "code",
         "refused_code",
+        "order_id",
     ],
 };
 /// Of `payments`.
 pub const PAYMENTS: Columns = Columns {
     table: "payments",
-    names: &["id", "channel", "out_trade_no", "transaction_id", "kind", "fee", "paid_at"],
+    names: &["id", "channel", "out_trade_no", "transaction_id", "kind", "fee", "paid_at", "order_id"],
 };
 /// Of `refunds`.
 pub const REFUNDS: Columns = Columns {
@@ -77,6 +78,7 @@ pub const REFUNDS: Columns = Columns {
         "state",
         "failed_code",
         "succeeded_at",
+        "order_id",
     ],
 };
 

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
 use super::columns::{PADS, Reader};
-use super::rows::{load_order_by_id, one_row};
+use super::rows::{load_orders, one_row};
 use super::{FindPad, NewPad, OnPad, PadChange, StoreError};
 use crate::domain::id::{Channel, MerchantId, PadId, UnixMillis};
 use crate::domain::order::{Order, OrderId};
@@ -50,11 +50,14 @@ pub fn find(connection: &Connection, merchant: &MerchantId, by: &FindPad) -> Res
 pub fn list(connection: &Connection, merchant: &MerchantId) -> Result<Vec<OnPad>, StoreError> {
     let values = [Value::Text(merchant.to_string()), Value::Integer(PADS_MAX)];
     let pads = load(connection, "WHERE merchant_id = ?1 ORDER BY id LIMIT ?2", &values)?;
+    // Two pads may show the same order.
+    let on = "WHERE id IN (SELECT order_id FROM pads WHERE merchant_id = ?1)";
+    let orders = load_orders(connection, on, &[Value::Text(merchant.to_string())])?;
     let with_order = |pad: Pad| {
-        let order = pad.order.map(|order| load_order_by_id(connection, order)).transpose()?;
-        Ok(OnPad { pad, order })
+        let order = orders.iter().find(|order| pad.order == Some(order.id)).cloned();
+        OnPad { pad, order }
     };
-    pads.into_iter().map(with_order).collect()
+    Ok(pads.into_iter().map(with_order).collect())
 }
 
 /// Pairs the pad whose code it is: the code is used up, the cookie is known from now on.
@@ -141,13 +144,9 @@ pub fn remove(connection: &Connection, merchant: &MerchantId, id: &PadId) -> Res
 
 /// The orders that were on a pad last, newest first.
 pub fn orders(connection: &Connection, id: &PadId, limit: u32) -> Result<Vec<Order>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT o.order_id FROM pad_orders o JOIN pads p ON p.id = o.pad_id WHERE p.pad = ?1 \
-         ORDER BY o.id DESC LIMIT ?2",
-    )?;
-    let ids = query.query_map(params![id.as_str(), limit], |row| row.get::<_, i64>(0))?;
-    let ids = ids.collect::<Result<Vec<_>, _>>()?;
-    ids.into_iter().map(|order| load_order_by_id(connection, OrderId(order))).collect()
+    let last = "JOIN (SELECT o.order_id AS was, o.id AS at FROM pad_orders o JOIN pads p ON p.id = o.pad_id \
+                WHERE p.pad = ?1 ORDER BY o.id DESC LIMIT ?2) ON was = orders.id ORDER BY at DESC";
+    load_orders(connection, last, &[Value::Text(id.to_string()), Value::Integer(limit.into())])
 }
 
 fn remember(
@@ -202,4 +201,80 @@ fn load(connection: &Connection, condition: &str, values: &[Value]) -> Result<Ve
         });
     }
     Ok(pads)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+    use super::*;
+
+    mod embedded {
+        refinery::embed_migrations!("src/server/store/migrations/sqlite");
+    }
+
+    thread_local! {
+        static STATEMENTS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "SQLite's signature")]
+    fn count(event: TraceEvent<'_>) {
+        if let TraceEvent::Stmt(..) = event {
+            STATEMENTS.set(STATEMENTS.get() + 1);
+        }
+    }
+
+    /// A merchant with so many pads, each with an order of its own that somebody began to pay.
+    fn shop(pads: u32) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        embedded::migrations::runner().run(&mut connection).unwrap();
+        for n in 1..=pads {
+            connection
+                .execute_batch(&format!(
+                    "INSERT INTO orders (id, merchant_id, order_type, order_number, title, total_fee, \
+                       created_at, state, version, token_hash, page_hash) \
+                     VALUES ({n}, 'm', 'Order', '{n}', 'Tea', 100, 1, 'pending', 1, x'01{n:04}', \
+                       x'02{n:04}'); \
+                     INSERT INTO attempts (order_id, merchant_id, channel, scene, account, out_trade_no, \
+                       request, opened_at, expires_at, state) \
+                     VALUES ({n}, 'm', 'wx', 'NATIVE', 'a', 'T{n:05}', '{{}}', 1, 9, 'opening'); \
+                     INSERT INTO pads (id, pad, merchant_id, cookie_hash, paired_at, order_id, version) \
+                     VALUES ({n}, 'pad{n:019}', 'm', x'03{n:04}', 1, {n}, 2); \
+                     INSERT INTO pad_orders (pad_id, merchant_id, order_id) VALUES (1, 'm', {n});"
+                ))
+                .unwrap();
+        }
+        connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(count)).unwrap();
+        connection
+    }
+
+    /// What it read, and how many statements that took.
+    fn counted<T>(work: impl FnOnce() -> Result<Vec<T>, StoreError>) -> (Vec<T>, u32) {
+        STATEMENTS.set(0);
+        let read = work().unwrap();
+        (read, STATEMENTS.get())
+    }
+
+    #[test]
+    fn lists_take_as_many_queries_for_many_pads_as_for_few() {
+        let merchant = MerchantId::new("m").unwrap();
+        let pad = PadId::new(format!("pad{:019}", 1)).unwrap();
+        for pads in [2, 40] {
+            let connection = shop(pads);
+            let (listed, queries) = counted(|| list(&connection, &merchant));
+            assert_eq!(queries, 5, "pads, orders, attempts, payments, refunds");
+            let numbers = (1..=pads).map(|n| (n.to_string(), format!("T{n:05}")));
+            let seen = listed.iter().map(|on| {
+                let order = on.order.as_ref().unwrap();
+                (order.key.number.to_string(), order.attempts[0].out_trade_no.to_string())
+            });
+            assert!(seen.eq(numbers), "{listed:?}");
+            let (last, queries) = counted(|| orders(&connection, &pad, 20));
+            assert_eq!(queries, 4, "orders, attempts, payments, refunds");
+            let newest = (1..=pads).rev().take(20).map(|n| n.to_string());
+            assert!(last.iter().map(|order| order.key.number.to_string()).eq(newest), "{last:?}");
+        }
+    }
 }

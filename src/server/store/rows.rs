@@ -1,10 +1,12 @@
 //! Orders as rows: loading one whole, and saving what `advance` made of it. Never decides anything:
 //! a row that does not fit the types is an error that names table, row and column.
 
+use std::collections::HashMap;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::columns::{ATTEMPTS, ORDERS, PAYMENTS, REFUNDS, Reader};
+use super::columns::{ATTEMPTS, Columns, ORDERS, PAYMENTS, REFUNDS, Reader};
 use super::{NewOrder, StoreError, TaskKind};
 use crate::domain::id::{
     Channel, MerchantId, OrderKey, OrderNumber, OrderType, OutRefundNo, OutTradeNo, Payer, RefundNumber,
@@ -18,7 +20,7 @@ use crate::domain::refund::{Refund, RefundState};
 use crate::domain::snapshot::{Snapshot, state_word};
 use crate::domain::time::rfc3339;
 
-/// The orders that `condition` selects, each whole.
+/// The orders that `condition` selects, each whole: in four queries, however many they are.
 pub fn load_orders(
     connection: &Connection,
     condition: &str,
@@ -28,9 +30,59 @@ pub fn load_orders(
     let mut rows = query.query(rusqlite::params_from_iter(values))?;
     let mut orders = Vec::new();
     while let Some(row) = rows.next()? {
-        orders.push(load_order(connection, &Reader { row, columns: &ORDERS })?);
+        orders.push(load_order(&Reader { row, columns: &ORDERS })?);
     }
-    Ok(orders)
+    let ids: Vec<i64> = orders.iter().map(|(order, _)| order.id.0).collect();
+    let mut attempts = load_parts(connection, &ATTEMPTS, &ids, load_attempt)?;
+    let mut payments = load_parts(connection, &PAYMENTS, &ids, load_payment)?;
+    let mut refunds = load_parts(connection, &REFUNDS, &ids, load_refund)?;
+    let whole = |(order, state): (Order, Loading)| {
+        let id = order.id.0;
+        let (mut paid, mut anomalies) = (None, Vec::new());
+        for (kind, payment) in payments.remove(&id).unwrap_or_default() {
+            match kind {
+                None => paid = Some(payment),
+                Some(kind) => anomalies.push(Anomaly { kind, payment }),
+            }
+        }
+        Ok(Order {
+            state: state.with(paid, id)?,
+            attempts: attempts.remove(&id).unwrap_or_default(),
+            anomalies,
+            refunds: refunds.remove(&id).unwrap_or_default(),
+            ..order
+        })
+    };
+    orders.into_iter().map(whole).collect()
+}
+
+/// What belongs to these orders, by order, each in the order in which it came.
+fn load_parts<T>(
+    connection: &Connection,
+    columns: &'static Columns,
+    orders: &[i64],
+    load: fn(&Reader<'_>) -> Result<T, StoreError>,
+) -> Result<HashMap<i64, Vec<T>>, StoreError> {
+    let mut parts = HashMap::<i64, Vec<T>>::new();
+    // One is the rule, and is found without a list.
+    let (condition, of) = match orders {
+        [] => return Ok(parts),
+        [one] => ("WHERE order_id = ?1 ORDER BY id", Value::Integer(*one)),
+        many => {
+            let list = many.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+            (
+                "WHERE order_id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+                Value::Text(format!("[{list}]")),
+            )
+        }
+    };
+    let mut query = connection.prepare_cached(&columns.select(condition))?;
+    let mut rows = query.query([of])?;
+    while let Some(row) = rows.next()? {
+        let r = Reader { row, columns };
+        parts.entry(r.get("order_id")?).or_default().push(load(&r)?);
+    }
+    Ok(parts)
 }
 
 /// The order with this number.
@@ -43,19 +95,46 @@ pub fn load_order_by_id(connection: &Connection, id: OrderId) -> Result<Order, S
     })
 }
 
-fn load_order(connection: &Connection, r: &Reader<'_>) -> Result<Order, StoreError> {
-    let id = OrderId(r.get("id")?);
-    let (payment, anomalies) = load_payments(connection, id)?;
-    let cause = || r.word::<CloseCause>("close_cause");
-    let state = match (r.get::<String>("state")?.as_str(), payment) {
-        ("pending", None) => State::Pending,
-        ("closing", None) => State::Closing { cause: cause()? },
-        ("paid", Some(payment)) => State::Paid { payment },
-        ("closed", None) => State::Closed { at: UnixMillis(r.get("closed_at")?), cause: cause()? },
-        (word, payment) => return Err(r.bad("state", format!("{word} with payment {payment:?}"))),
-    };
-    Ok(Order {
-        id,
+/// What `orders` says of a state, before its payment is known.
+enum Loading {
+    Pending,
+    Closing(CloseCause),
+    Paid,
+    Closed(UnixMillis, CloseCause),
+}
+
+impl Loading {
+    fn of(r: &Reader<'_>) -> Result<Self, StoreError> {
+        let cause = || r.word::<CloseCause>("close_cause");
+        Ok(match r.get::<String>("state")?.as_str() {
+            "pending" => Self::Pending,
+            "closing" => Self::Closing(cause()?),
+            "paid" => Self::Paid,
+            "closed" => Self::Closed(UnixMillis(r.get("closed_at")?), cause()?),
+            word => return Err(r.bad("state", word)),
+        })
+    }
+
+    fn with(self, payment: Option<Payment>, order: i64) -> Result<State, StoreError> {
+        let (word, payment) = match (self, payment) {
+            (Self::Pending, None) => return Ok(State::Pending),
+            (Self::Closing(cause), None) => return Ok(State::Closing { cause }),
+            (Self::Paid, Some(payment)) => return Ok(State::Paid { payment }),
+            (Self::Closed(at, cause), None) => return Ok(State::Closed { at, cause }),
+            (Self::Pending, payment) => ("pending", payment),
+            (Self::Closing(_), payment) => ("closing", payment),
+            (Self::Paid, payment) => ("paid", payment),
+            (Self::Closed(..), payment) => ("closed", payment),
+        };
+        let what = format!("state: {word} with payment {payment:?}");
+        Err(StoreError::Inconsistent { table: "orders", row: order.to_string(), what })
+    }
+}
+
+/// Without what stands in other tables.
+fn load_order(r: &Reader<'_>) -> Result<(Order, Loading), StoreError> {
+    let order = Order {
+        id: OrderId(r.get("id")?),
         key: OrderKey {
             merchant: r.text("merchant_id", MerchantId::new)?,
             order_type: r.word::<OrderType>("order_type")?,
@@ -71,100 +150,78 @@ fn load_order(connection: &Connection, r: &Reader<'_>) -> Result<Order, StoreErr
             locale: r.get("locale")?,
         },
         created_at: UnixMillis(r.get("created_at")?),
-        state,
+        state: State::Pending,
         version: r.get("version")?,
-        attempts: load_attempts(connection, id)?,
-        anomalies,
-        refunds: load_refunds(connection, id)?,
+        attempts: Vec::new(),
+        anomalies: Vec::new(),
+        refunds: Vec::new(),
+    };
+    Ok((order, Loading::of(r)?))
+}
+
+fn load_attempt(r: &Reader<'_>) -> Result<Attempt, StoreError> {
+    let state = match r.get::<String>("state")?.as_str() {
+        "opening" => AttemptState::Opening,
+        "ready" => AttemptState::Ready(r.text("code", |code| serde_json::from_str::<Code>(&code))?),
+        "refused" => AttemptState::Refused { code: r.get("refused_code")? },
+        "closed" => AttemptState::Closed,
+        "paid" => AttemptState::Paid,
+        word => return Err(r.bad("state", word)),
+    };
+    Ok(Attempt {
+        out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+        scene: r.word::<Scene>("scene")?,
+        payer: match r.get::<Option<String>>("payer")? {
+            Some(text) => Some(Payer::new(text).map_err(|error| r.bad("payer", error))?),
+            None => None,
+        },
+        account: r.get("account")?,
+        request: r.get("request")?,
+        opened_at: UnixMillis(r.get("opened_at")?),
+        expires_at: UnixMillis(r.get("expires_at")?),
+        state,
     })
 }
 
-fn load_attempts(connection: &Connection, order: OrderId) -> Result<Vec<Attempt>, StoreError> {
-    let mut query = connection.prepare_cached(&ATTEMPTS.select("WHERE order_id = ?1 ORDER BY id"))?;
-    let mut rows = query.query([order.0])?;
-    let mut attempts = Vec::new();
-    while let Some(row) = rows.next()? {
-        let r = Reader { row, columns: &ATTEMPTS };
-        let state = match r.get::<String>("state")?.as_str() {
-            "opening" => AttemptState::Opening,
-            "ready" => AttemptState::Ready(r.text("code", |code| serde_json::from_str::<Code>(&code))?),
-            "refused" => AttemptState::Refused { code: r.get("refused_code")? },
-            "closed" => AttemptState::Closed,
-            "paid" => AttemptState::Paid,
-            word => return Err(r.bad("state", word)),
-        };
-        attempts.push(Attempt {
+/// Money; what is wrong with it, unless it paid the order.
+fn load_payment(r: &Reader<'_>) -> Result<(Option<AnomalyKind>, Payment), StoreError> {
+    let kind = match r.get::<String>("kind")?.as_str() {
+        "paid" => None,
+        _ => Some(r.word::<AnomalyKind>("kind")?),
+    };
+    let payment = Payment {
+        trade: TradeId {
+            channel: r.word::<Channel>("channel")?,
             out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
-            scene: r.word::<Scene>("scene")?,
-            payer: match r.get::<Option<String>>("payer")? {
-                Some(text) => Some(Payer::new(text).map_err(|error| r.bad("payer", error))?),
-                None => None,
-            },
-            account: r.get("account")?,
-            request: r.get("request")?,
-            opened_at: UnixMillis(r.get("opened_at")?),
-            expires_at: UnixMillis(r.get("expires_at")?),
-            state,
-        });
-    }
-    Ok(attempts)
+        },
+        transaction_id: r.text("transaction_id", TransactionId::new)?,
+        fee: r.fen("fee")?,
+        paid_at: UnixMillis(r.get("paid_at")?),
+    };
+    Ok((kind, payment))
 }
 
-fn load_payments(
-    connection: &Connection,
-    order: OrderId,
-) -> Result<(Option<Payment>, Vec<Anomaly>), StoreError> {
-    let mut query = connection.prepare_cached(&PAYMENTS.select("WHERE order_id = ?1 ORDER BY id"))?;
-    let mut rows = query.query([order.0])?;
-    let (mut paid, mut anomalies) = (None, Vec::new());
-    while let Some(row) = rows.next()? {
-        let r = Reader { row, columns: &PAYMENTS };
-        let payment = Payment {
-            trade: TradeId {
-                channel: r.word::<Channel>("channel")?,
-                out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
-            },
-            transaction_id: r.text("transaction_id", TransactionId::new)?,
-            fee: r.fen("fee")?,
-            paid_at: UnixMillis(r.get("paid_at")?),
-        };
-        if r.get::<String>("kind")? == "paid" {
-            paid = Some(payment);
-        } else {
-            anomalies.push(Anomaly { kind: r.word::<AnomalyKind>("kind")?, payment });
-        }
-    }
-    Ok((paid, anomalies))
-}
-
-fn load_refunds(connection: &Connection, order: OrderId) -> Result<Vec<Refund>, StoreError> {
-    let mut query = connection.prepare_cached(&REFUNDS.select("WHERE order_id = ?1 ORDER BY id"))?;
-    let mut rows = query.query([order.0])?;
-    let mut refunds = Vec::new();
-    while let Some(row) = rows.next()? {
-        let r = Reader { row, columns: &REFUNDS };
-        let state = match r.get::<String>("state")?.as_str() {
-            "asked" => RefundState::Asked,
-            "processing" => RefundState::Processing,
-            "failed" => RefundState::Failed { code: r.get("failed_code")? },
-            "succeeded" => RefundState::Succeeded { at: UnixMillis(r.get("succeeded_at")?) },
-            word => return Err(r.bad("state", word)),
-        };
-        refunds.push(Refund {
-            number: r.text("refund_number", RefundNumber::new)?,
-            out_refund_no: r.text("out_refund_no", OutRefundNo::new)?,
-            trade: TradeId {
-                channel: r.word::<Channel>("channel")?,
-                out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
-            },
-            transaction_id: r.text("transaction_id", TransactionId::new)?,
-            amount: r.fen("amount")?,
-            reason: r.get("reason")?,
-            asked_at: UnixMillis(r.get("asked_at")?),
-            state,
-        });
-    }
-    Ok(refunds)
+fn load_refund(r: &Reader<'_>) -> Result<Refund, StoreError> {
+    let state = match r.get::<String>("state")?.as_str() {
+        "asked" => RefundState::Asked,
+        "processing" => RefundState::Processing,
+        "failed" => RefundState::Failed { code: r.get("failed_code")? },
+        "succeeded" => RefundState::Succeeded { at: UnixMillis(r.get("succeeded_at")?) },
+        word => return Err(r.bad("state", word)),
+    };
+    Ok(Refund {
+        number: r.text("refund_number", RefundNumber::new)?,
+        out_refund_no: r.text("out_refund_no", OutRefundNo::new)?,
+        trade: TradeId {
+            channel: r.word::<Channel>("channel")?,
+            out_trade_no: r.text("out_trade_no", OutTradeNo::new)?,
+        },
+        transaction_id: r.text("transaction_id", TransactionId::new)?,
+        amount: r.fen("amount")?,
+        reason: r.get("reason")?,
+        asked_at: UnixMillis(r.get("asked_at")?),
+        state,
+    })
 }
 
 /// Inserts a new order unless its key is taken; says whether it did.

@@ -84,6 +84,7 @@ impl Bench {
             return_after_s: None,
             anonymous_push_order: false,
             token_check_url: None,
+            pad_pin: None,
             policy,
             wechat: None,
             alipay: None,

@@ -18,8 +18,9 @@ const STATE_LIFE_MS: i64 = 10 * 60_000;
 const WAYS_MAX: usize = 8;
 /// How long an `openid` is kept.
 const PAYER_LIFE_MS: i64 = 2 * 3_600_000;
-/// States that are remembered as used, in this process. Those that are forgotten too early are still
-/// held up by the code that comes with them, which WeChat takes once.
+/// States that are remembered as used, in this process. Those that are forgotten too early, or with the
+/// process, are still held up: only who kept the sealed cookie has the state, and the code that came with it
+/// is taken by WeChat once, so that it says nobody's `openid` a second time.
 const USED_MAX: usize = 50_000;
 
 /// The cookies of one request.

@@ -162,11 +162,11 @@ pub async fn instead(
         .merchants()
         .by_host(host(headers))
         .is_some_and(|known| known.config.id == order.key.merchant);
-    let origin = match member.config.hosts.first() {
+    let origin = match member.config.hosts.is_empty() {
         _ if here => String::new(),
-        Some(named) => origin(true, named, checkout.public_base_url()),
+        false => member.origin(checkout.public_base_url()),
         // The number alone would not say whose it is.
-        None => return None,
+        true => return None,
     };
     Some(found(&format!("{origin}{}", clean(&order.key, look.lang)), []))
 }
