@@ -28,7 +28,9 @@ fn of_xml(body: &[u8]) -> Option<BTreeMap<String, String>> {
 
 /// Another reader of forms than the one that is tested.
 fn of_form(body: &[u8]) -> Option<BTreeMap<String, String>> {
-    let mut params: BTreeMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
+    let body = std::str::from_utf8(body).ok()?;
+    let params = url::form_urlencoded::parse(body.as_bytes()).into_owned();
+    let mut params: BTreeMap<String, String> = params.collect();
     params.retain(|_, value| !value.is_empty());
     Some(params)
 }

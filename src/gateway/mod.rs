@@ -3,6 +3,7 @@
 //! Facts are cited as `gateways.md N`; start with `Merchant` (our half) and `Counterpart` (theirs).
 
 pub mod alipay;
+pub mod explain;
 #[cfg(test)]
 mod flips;
 pub mod keys;
