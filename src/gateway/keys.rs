@@ -186,12 +186,28 @@ impl PublicKey {
         STANDARD.decode(signature).is_ok_and(|raw| self.verify_sha256(message, &raw))
     }
 
+    /// What a signature holds (algorithm and hash, DER), if this key's private half made it, whatever was
+    /// signed. For explaining only: `verify_sha256` is what decides.
+    pub fn opened(&self, signature: &[u8]) -> Option<Vec<u8>> {
+        let key = self.numbers()?;
+        let bits = u32::try_from(signature.len().checked_mul(8)?).ok()?;
+        let number = rsa::BoxedUint::from_be_slice(signature, bits).ok()?;
+        let raised = rsa::hazmat::rsa_encrypt(&key, &number).ok()?.to_be_bytes();
+        // RFC 8017, 9.2: 00 01 ff … ff 00, then the hash with its algorithm.
+        let padded = raised.strip_prefix(&[0, 1])?;
+        let end = padded.iter().position(|byte| *byte != 0xff).filter(|end| *end >= 8)?;
+        padded.get(end..)?.strip_prefix(&[0]).map(<[u8]>::to_vec)
+    }
+
+    fn numbers(&self) -> Option<rsa::PublicKey> {
+        let key = pkcs1::RsaPublicKeyRef::try_from(&*self.pkcs1).ok()?;
+        rsa::PublicKey::try_from(key).ok()
+    }
+
     /// SPKI PEM, as gateways hand it out.
     pub fn to_pem(&self) -> String {
-        let key = pkcs1::RsaPublicKeyRef::try_from(&*self.pkcs1).ok();
-        let key = key.and_then(|key| rsa::PublicKey::try_from(key).ok());
         // It was made from these very bytes, so neither step can fail.
-        key.and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()).unwrap_or_default()
+        self.numbers().and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()).unwrap_or_default()
     }
 
     fn of(key: &rsa::PublicKey) -> Result<Self, KeyError> {

@@ -3,6 +3,9 @@
 //! Facts are cited as `gateways.md N`; start with `Merchant` (our half) and `Counterpart` (theirs).
 
 pub mod alipay;
+pub mod explain;
+#[cfg(test)]
+mod flips;
 pub mod keys;
 #[cfg(test)]
 mod testing;

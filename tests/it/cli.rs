@@ -335,3 +335,59 @@ fn a_database_that_cannot_be_one_stops_the_start_with_status_2() {
         }
     }
 }
+
+/// A directory with the vectors' merchant, and a notice of theirs.
+fn with_a_notice() -> (TempDir, PathBuf, String) {
+    let (dir, file) = configured(
+        "app_id = \"wx1\"\nmch_id = \"1\"",
+        "app_id = \"wxd930ea5d5a258f4f\"\nmch_id = \"10000100\"",
+    );
+    let vectors: Value = serde_json::from_str(include_str!("../../src/gateway/vectors/node.json")).unwrap();
+    let notice = vectors["wechat_notices"][0]["body"].as_str().unwrap().to_owned();
+    (dir, file, notice)
+}
+
+/// Status, standard output and standard error of `explain`, which reads `input`.
+fn explain(args: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut command = shouyin();
+    command.arg("explain").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn explain_says_what_is_wrong_with_a_signature() {
+    const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+    let (dir, file, notice) = with_a_notice();
+    let config = ["--config", file.to_str().unwrap()];
+    let (status, right, _) = explain(&config, &notice);
+    assert_eq!(status, Some(0), "{right}");
+    assert!(right.contains("WeChat Pay v2, payment notice\nsignature   right\n"), "{right}");
+    assert!(right.contains("&transaction_id=") && right.contains("&key=***\n"), "{right}");
+    let sign = right.lines().find_map(|line| line.strip_prefix("given       ")).unwrap();
+    let lower = notice.replace(sign, &sign.to_lowercase());
+    let (status, wrong, _) = explain(&[config[0], config[1], "--json"], &lower);
+    assert_eq!(status, Some(1));
+    let told: Value = serde_json::from_str(&wrong).unwrap();
+    assert_eq!((&told["verdict"], &told["expected"]), (&"wrong".into(), &sign.into()), "{told}");
+    assert_eq!(told["causes"][0]["id"], "lower-case");
+    let (status, out, said) = explain(&config, "hello");
+    assert!(status == Some(2) && out.is_empty() && said.contains("neither XML"), "{said}");
+
+    // A key in a file instead of a configuration, and the message in a file, too.
+    let (key, body) = (dir.path().join("key"), dir.path().join("notice"));
+    fs::write(&key, format!("{KEY}\n")).unwrap();
+    fs::write(&body, &notice).unwrap();
+    let args = [body.to_str().unwrap(), "--key-file", key.to_str().unwrap()];
+    let (status, out, said) = explain(&args, "");
+    assert!(status == Some(0) && out.contains(key.to_str().unwrap()), "{out} {said}");
+    for text in [right, wrong, out] {
+        assert!(!text.contains(KEY), "{text}");
+    }
+    fs::write(&key, "no key").unwrap();
+    let (status, _, said) = explain(&args, "");
+    assert!(status == Some(2) && said.contains("is no key that is known"), "{said}");
+    assert!(!said.contains("no key\n"), "{said}");
+}

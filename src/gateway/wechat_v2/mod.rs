@@ -87,13 +87,23 @@ pub const fn round_expiry(now: UnixMillis, wanted: UnixMillis) -> UnixMillis {
 /// Signs `fields` (gateways.md 1.3): upper-case hex.
 fn sign(fields: &Fields, key: &Secret, sign_type: SignType) -> String {
     let text = Zeroizing::new(format!("{}&key={}", canonical(fields), key.expose()));
+    sign_text(text.as_bytes(), key, sign_type)
+}
+
+/// Signs a text that ends in `&key=…` already: upper-case hex.
+pub(super) fn sign_text(text: &[u8], key: &Secret, sign_type: SignType) -> String {
     match sign_type {
-        SignType::Md5 => hex::encode_upper(Md5::digest(text.as_bytes())),
+        SignType::Md5 => hex::encode_upper(Md5::digest(text)),
         SignType::HmacSha256 => {
             let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
-            hex::encode_upper(hmac::sign(&key, text.as_bytes()))
+            hex::encode_upper(hmac::sign(&key, text))
         }
     }
+}
+
+/// The document inside a refund notice, if it opens.
+pub(super) fn open_refund(req_info: &str, key: &Secret) -> Option<Fields> {
+    sealed::open(req_info, key).ok()
 }
 
 /// The signed text without the key: every field but `sign`, unknown ones too, empty ones not, in byte

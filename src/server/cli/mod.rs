@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed, 2 wrong arguments or configuration.
 
 mod doctor;
+mod explain;
 mod serve;
 
 use std::fmt::Display;
@@ -51,6 +52,9 @@ enum Command {
     Migrate(ConfigArg),
     /// Check the configuration and what it names, and say in plain words what is wrong.
     Doctor(ConfigArg),
+    /// Say why a signature is wrong: paste a request, an answer or a notice of either gateway.
+    #[command(after_help = "Exit status: 0 right, 1 wrong or not checked, 2 not understood.")]
+    Explain(explain::ExplainArgs),
     /// Make an API key: the key for the mall, its hash for `api_key_sha256`.
     Token,
     /// Show that no money is lost, doubled or silent: the service under kills, faults and load.
@@ -124,6 +128,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&format!("{} is up to date", path.display()))
         }
         Command::Doctor(arg) => doctor::run(arg.path().as_deref(), environment()),
+        Command::Explain(args) => explain::run(&args, environment()),
         Command::Torture(args) => torture::run(args),
         Command::Token => {
             let key = random::base62(43)?;
