@@ -94,7 +94,7 @@ impl World {
     }
 
     async fn ask(&self, merchant: &dyn Merchant, call: &Call) -> Result<Reply, Fault> {
-        merchant.decode_reply(call, &self.raw(merchant, call).await)
+        merchant.decode_reply(call, &self.raw(merchant, call).await, Clock::real())
     }
 
     async fn code(&self, merchant: &dyn Merchant, call: &Call) -> String {

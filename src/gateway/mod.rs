@@ -12,6 +12,7 @@ mod testing;
 mod visit;
 pub mod wechat_oauth;
 pub mod wechat_v2;
+pub mod wechat_v3;
 pub mod xml;
 
 use bytes::Bytes;
@@ -224,6 +225,13 @@ pub enum Fault {
     /// The signature is missing, of another kind, or wrong. Change nothing.
     #[error("bad signature: {0}")]
     BadSignature(String),
+    /// Signed, or so it says, with a key that we do not have, or that is not good now. Change nothing.
+    #[error("unknown key: {0}")]
+    UnknownKey(String),
+    /// The signature is right, its stamp is not of about now: an old message, or a clock that is wrong. Not
+    /// applied; what it tells is asked for instead.
+    #[error("stale: {0}")]
+    Stale(String),
     /// Trusted or not, it is about another merchant or app. Change nothing.
     #[error("another merchant or app: {0}")]
     ForeignAccount(String),
@@ -255,13 +263,15 @@ pub enum Retry {
     NewNumber,
 }
 
-/// The two answers to a notice.
+/// The answers to a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// Applied or recorded, committed. Do not come again.
     Accepted,
-    /// Not taken. Come again.
+    /// Not taken, by a fault of ours. Come again.
     Failed,
+    /// Not taken: the bytes cannot be trusted. Come again, if they are yours.
+    Untrusted,
 }
 
 /// Our half: what a merchant sends and reads.
@@ -275,12 +285,12 @@ pub trait Merchant: Send + Sync {
     /// [`Fault::Malformed`] if the call does not fit this protocol (a scene of the other gateway).
     fn encode_call(&self, call: &Call, stamp: &Stamp) -> Result<Outgoing, Fault>;
 
-    /// Checks and reads the answer to `call`.
+    /// Checks and reads the answer to `call`. `now` is the real time: what is signed may be stamped.
     ///
     /// # Errors
     /// [`Fault`]; anything that is neither a trusted yes nor a trusted no is `Unknown`, `Malformed` or
     /// `BadSignature`, all of which mean: query.
-    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault>;
+    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>, now: UnixMillis) -> Result<Reply, Fault>;
 
     /// Checks and reads a notice.
     ///

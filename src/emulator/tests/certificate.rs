@@ -39,7 +39,7 @@ async fn a_refund_over_tls_wants_the_merchants_certificate() {
     assert_eq!(standing.status(), StatusCode::OK, "only refunds want one");
     for over in [Some(OverTls(Some(ours))), None] {
         let answer = send(&asked, over).await;
-        let reply = world.wx.decode_reply(&asked, &answer);
+        let reply = world.wx.decode_reply(&asked, &answer, Clock::real());
         assert_eq!(reply, Ok(Reply::Refund(RefundStanding::Processing)));
     }
 }
@@ -89,7 +89,7 @@ async fn the_services_own_wire_refunds_over_tls() {
     let certified = Internet.with_certificate(&[&url], pem.as_bytes()).unwrap();
     let ask = async |wire: &Arc<dyn Wire>, call: &Call| {
         let Ok(Outgoing::Send(request)) = wx.encode_call(call, &stamp()) else { panic!("not sent") };
-        wx.decode_reply(call, &wire.send(request).await.unwrap())
+        wx.decode_reply(call, &wire.send(request).await.unwrap(), Clock::real())
     };
     assert!(matches!(ask(&bare, &query("T00001")).await, Ok(Reply::Trade(Trade::Paid(_)))));
     let asked = world.give_back("T00001", "T1", 60, 100);

@@ -200,7 +200,7 @@ impl Merchant for Alipay {
         post(&url, "application/x-www-form-urlencoded;charset=utf-8", body).map(Outgoing::Send)
     }
 
-    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault> {
+    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>, _now: UnixMillis) -> Result<Reply, Fault> {
         if !reply.status().is_success() {
             return Err(Fault::Unknown(format!("HTTP {}", reply.status().as_u16())));
         }

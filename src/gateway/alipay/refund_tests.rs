@@ -31,7 +31,7 @@ fn query() -> Call {
 /// The other half's answer to `call`, as our half reads it.
 fn answered(call: &Call, answer: &Answer) -> Result<Reply, Fault> {
     let received = gateway().decode_call(&sent(call), NOW).unwrap();
-    merchant().decode_reply(call, &gateway().encode_answer(answer, &received.echo, &stamp()))
+    merchant().decode_reply(call, &gateway().encode_answer(answer, &received.echo, &stamp()), NOW)
 }
 
 const fn standing(standing: RefundStanding) -> Reply {
@@ -76,7 +76,7 @@ fn a_refund_query_there_and_back() {
     let echo = [("method".to_owned(), "alipay.trade.fastpay.refund.query".to_owned())];
     let answer = Answer::RefundQuery(Some(gateway_refund(GatewayRefundState::Success)));
     let reply = gateway().encode_answer(&answer, &echo, &stamp());
-    let read = merchant().decode_reply(&query(), &reply);
+    let read = merchant().decode_reply(&query(), &reply, NOW);
     assert_eq!(read, Ok(standing(RefundStanding::Succeeded { at: None })));
 }
 
@@ -88,7 +88,7 @@ fn read_node(call: &Call, node: &str) -> Result<Reply, Fault> {
     };
     let sign = sign(&alipay_key(), node);
     let body = format!("{{\"{name}\":{node},\"sign\":\"{sign}\"}}");
-    merchant().decode_reply(call, &reply(body))
+    merchant().decode_reply(call, &reply(body), NOW)
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_trade_that_was_given_back_was_paid() {
         let received = gateway().decode_call(&super::tests::sent(&call), NOW).unwrap();
         let answer = gateway().encode_answer(&Answer::Trade(trade), &received.echo, &stamp());
         assert!(String::from_utf8_lossy(answer.body()).contains(status));
-        let read = merchant().decode_reply(&call, &answer);
+        let read = merchant().decode_reply(&call, &answer, NOW);
         assert_eq!(read, Ok(Reply::Trade(told(&first))));
     }
     let refund = gateway_refund(GatewayRefundState::Success);
@@ -271,7 +271,7 @@ fn replies_by_others_are_taken() {
     assert_eq!(each(&vectors, "alipay_refund_replies").len(), 5);
     let told = Ok(standing(RefundStanding::Succeeded { at: time::parse_spaced("2026-06-02 12:00:00") }));
     for vector in each(&vectors, "alipay_refund_replies") {
-        let read = |call| merchant().decode_reply(call, &reply(text(vector, "body").to_owned()));
+        let read = |call| merchant().decode_reply(call, &reply(text(vector, "body").to_owned()), NOW);
         match text(vector, "name") {
             "taken" => assert_eq!(read(&refund), told),
             "repeated" => assert_eq!(read(&refund), Ok(standing(RefundStanding::Processing))),
@@ -316,6 +316,6 @@ fn what_must_not_be_believed() {
     for Row { line, message, edits, signature, outcome } in rows {
         let call = if message == "ali-refund.reply" { refund() } else { query() };
         let answer = reply(signed_answer(message, &edits, signature));
-        assert_eq!(outcome_of(merchant().decode_reply(&call, &answer)), outcome, "{line}");
+        assert_eq!(outcome_of(merchant().decode_reply(&call, &answer, NOW)), outcome, "{line}");
     }
 }

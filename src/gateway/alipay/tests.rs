@@ -178,7 +178,7 @@ fn replies_by_others_are_taken() {
             _ => &query,
         };
         let body = text(vector, "body");
-        let read = merchant().decode_reply(call, &reply(body.to_owned())).unwrap();
+        let read = merchant().decode_reply(call, &reply(body.to_owned()), NOW).unwrap();
         match (name, read) {
             ("precreate", Reply::Created(code)) => {
                 assert_eq!(code.content, "https://qr.alipay.com/bax03206ug0kulveltqc80a8");
@@ -190,7 +190,7 @@ fn replies_by_others_are_taken() {
         // The signature is over the very bytes: the same value written otherwise is not signed.
         for changed in [body.replace("\\/", "/"), body.replacen("\"code\":", "\"code\": ", 1)] {
             if changed != body {
-                let read = merchant().decode_reply(call, &reply(changed));
+                let read = merchant().decode_reply(call, &reply(changed), NOW);
                 assert!(matches!(read, Err(Fault::BadSignature(_))), "{name}: {read:?}");
             }
         }
@@ -211,7 +211,7 @@ fn a_creation_there_and_back() {
     assert!(body.starts_with("{\"alipay_trade_precreate_response\":{"), "{body}");
     assert!(body.contains("https:\\/\\/qr.alipay.com\\/bax1") && body.contains("},\"sign\":\""), "{body}");
     assert_eq!(answer.headers()["content-type"], "text/html;charset=utf-8");
-    assert_eq!(merchant().decode_reply(&create(), &answer), Ok(Reply::Created(code)));
+    assert_eq!(merchant().decode_reply(&create(), &answer, NOW), Ok(Reply::Created(code)));
 }
 
 #[test]
@@ -290,12 +290,12 @@ fn queries_there_and_back() {
         (unscanned, Trade::Absent),
     ] {
         let answer = gateway().encode_answer(&Answer::Trade(trade), &received.echo, &stamp());
-        assert_eq!(merchant().decode_reply(&query(), &answer), Ok(Reply::Trade(expected)));
+        assert_eq!(merchant().decode_reply(&query(), &answer, NOW), Ok(Reply::Trade(expected)));
     }
     let close = Call::Close { out_trade_no: number() };
     let received = gateway().decode_call(&sent(&close), NOW).unwrap();
     let answer = gateway().encode_answer(&Answer::Closed, &received.echo, &stamp());
-    assert_eq!(merchant().decode_reply(&close, &answer), Ok(Reply::Closed));
+    assert_eq!(merchant().decode_reply(&close, &answer, NOW), Ok(Reply::Closed));
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn objections_in_alipays_words() {
         let received = gateway().decode_call(&sent(&call), NOW).unwrap();
         let refusal = gateway().refuse(&received, objection);
         let answer = gateway().encode_answer(&Answer::Refused(refusal), &received.echo, &stamp());
-        let read = format!("{:?}", merchant().decode_reply(&call, &answer));
+        let read = format!("{:?}", merchant().decode_reply(&call, &answer, NOW));
         assert!(read.contains(expected), "{objection:?}: {read}");
     }
 }
@@ -328,7 +328,7 @@ fn enveloped(node: &str, signed: bool) -> Response<Bytes> {
 #[test]
 fn replies_that_are_no_yes() {
     let read = |answer: &Response<Bytes>| {
-        let read = merchant().decode_reply(&query(), answer);
+        let read = merchant().decode_reply(&query(), answer, NOW);
         format!("{read:?}").split('"').next().unwrap_or_default().to_owned()
     };
     let no = |code: &str, sub: &str| format!(r#"{{"code":"{code}","msg":"x","sub_code":"{sub}"}}"#);
@@ -352,12 +352,12 @@ fn replies_that_are_no_yes() {
     }
     // Unsigned: neither final nor absent, whatever it says.
     let unsigned = enveloped(&no("40004", "ACQ.TRADE_NOT_EXIST"), false);
-    let later = merchant().decode_reply(&query(), &unsigned);
+    let later = merchant().decode_reply(&query(), &unsigned, NOW);
     assert!(matches!(later, Err(Fault::Refused { retry: Retry::Later, .. })), "{later:?}");
     // Two nodes: which one is signed?
     let signed = String::from_utf8(enveloped(paid, true).body().to_vec()).unwrap();
     let twice = signed.replacen('{', &format!("{{\"alipay_trade_query_response\":{},", no("10000", "")), 1);
-    assert!(matches!(merchant().decode_reply(&query(), &reply(twice)), Err(Fault::Malformed(_))));
+    assert!(matches!(merchant().decode_reply(&query(), &reply(twice), NOW), Err(Fault::Malformed(_))));
 }
 
 #[test]
@@ -492,7 +492,7 @@ proptest! {
         for body in [noise.clone(), form.clone().into_bytes(), json.into_bytes(), [form.as_bytes(), &noise].concat()] {
             let _ = identify(&body);
             prop_assert!(merchant().decode_notice(&request(body.clone()), NOW).is_err());
-            prop_assert!(merchant().decode_reply(&create(), &reply(body.clone())).is_err());
+            prop_assert!(merchant().decode_reply(&create(), &reply(body.clone()), NOW).is_err());
             prop_assert!(gateway().decode_call(&request(body), NOW).is_err());
         }
         prop_assert!(gateway().decode_order_string(&form, NOW).is_err());

@@ -166,7 +166,7 @@ impl Merchant for WechatV2 {
         post(&url, "text/xml; charset=utf-8", body).map(Outgoing::Send)
     }
 
-    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault> {
+    fn decode_reply(&self, call: &Call, reply: &Response<Bytes>, _now: UnixMillis) -> Result<Reply, Fault> {
         if let Call::Refund { .. } = call
             && wants_certificate(reply.body())
         {
@@ -373,7 +373,7 @@ pub fn encode_ack(ack: Ack) -> Response<Bytes> {
         Ack::Accepted => {
             "<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
         }
-        Ack::Failed => {
+        Ack::Failed | Ack::Untrusted => {
             "<xml><return_code><![CDATA[FAIL]]></return_code><return_msg><![CDATA[ERROR]]></return_msg></xml>"
         }
     };

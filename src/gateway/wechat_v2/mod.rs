@@ -72,7 +72,7 @@ pub fn clean_title(title: &str, fallback: &str) -> String {
 }
 
 /// What WeChat takes of a text: at most `max` bytes, no characters of four.
-fn clean(text: &str, max: usize) -> String {
+pub(super) fn clean(text: &str, max: usize) -> String {
     let kept: String = text.chars().filter(|letter| !untitled(*letter)).collect();
     truncate_bytes(kept.trim(), max).trim_end().to_owned()
 }

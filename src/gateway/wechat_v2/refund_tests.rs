@@ -33,7 +33,7 @@ fn query() -> Call {
 fn answered(call: &Call, answer: &Answer) -> Result<Reply, Fault> {
     let received = gateway().decode_call(&sent(SignType::Md5, call), NOW).unwrap();
     let reply = gateway().encode_answer(answer, &received.echo, &stamp());
-    merchant(SignType::Md5).decode_reply(call, &reply)
+    merchant(SignType::Md5).decode_reply(call, &reply, NOW)
 }
 
 /// An answer to `call` with these fields set, rightly signed.
@@ -45,7 +45,7 @@ fn edited(call: &Call, answer: &Answer, edits: &[(&str, &str)]) -> Result<Reply,
         put(&mut fields, name, value);
     }
     let body = seal(fields, &Secret::new(KEY), SignType::Md5, &stamp());
-    merchant(SignType::Md5).decode_reply(call, &reply(body))
+    merchant(SignType::Md5).decode_reply(call, &reply(body), NOW)
 }
 
 const fn standing(standing: RefundStanding) -> Reply {
@@ -61,7 +61,7 @@ fn a_refund_there_and_back() {
         assert_eq!((received.method.as_str(), &received.call), ("wx.refund", &refund()));
         let taken = Answer::Refund(gateway_refund(GatewayRefundState::Processing));
         let answer = gateway().encode_answer(&taken, &received.echo, &stamp());
-        let read = merchant(sign_type).decode_reply(&refund(), &answer);
+        let read = merchant(sign_type).decode_reply(&refund(), &answer, NOW);
         assert_eq!(read, Ok(standing(RefundStanding::Processing)));
     }
     // Accepted is all that a refund's answer says, also of one that is done.
@@ -168,12 +168,12 @@ fn a_missing_certificate_is_named() {
     let page = "<html>\n<head><title>400 No required SSL certificate was sent</title></head></html>";
     for status in [400, 200] {
         let answer = Response::builder().status(status).body(Bytes::from_static(page.as_bytes())).unwrap();
-        let fault = merchant(SignType::Md5).decode_reply(&refund(), &answer).unwrap_err();
+        let fault = merchant(SignType::Md5).decode_reply(&refund(), &answer, NOW).unwrap_err();
         assert!(matches!(fault, Fault::Refused { retry: Retry::Later, .. }), "{fault:?}");
         assert!(fault.to_string().contains("apiclient_cert.pem"), "{fault}");
     }
     let other = Response::builder().status(400).body(Bytes::from_static(b"<html>?</html>")).unwrap();
-    let fault = merchant(SignType::Md5).decode_reply(&refund(), &other);
+    let fault = merchant(SignType::Md5).decode_reply(&refund(), &other, NOW);
     assert_eq!(fault, Err(Fault::Unknown("HTTP 400".to_owned())));
 }
 
@@ -214,7 +214,7 @@ fn a_trade_that_was_given_back_in_part_was_paid() {
     let echo = [("sign_type".to_owned(), "MD5".to_owned())];
     let answer = gateway().encode_answer(&Answer::Trade(trade), &echo, &stamp());
     assert_eq!(read(answer.body()).unwrap()["trade_state"], "REFUND");
-    let told = merchant(SignType::Md5).decode_reply(&call, &answer);
+    let told = merchant(SignType::Md5).decode_reply(&call, &answer, NOW);
     assert!(matches!(told, Ok(Reply::Trade(Trade::Paid(_)))), "{told:?}");
 }
 
@@ -316,7 +316,7 @@ fn replies_by_others_are_taken() {
     for vector in each(&vectors, "wechat_refund_replies") {
         let text = |name: &str| vector[name].as_str().unwrap();
         let merchant = merchant(text("type").parse().unwrap());
-        let read = |call| merchant.decode_reply(call, &reply(text("body").to_owned()));
+        let read = |call| merchant.decode_reply(call, &reply(text("body").to_owned()), NOW);
         match text("name") {
             "taken" => assert_eq!(read(&refund), Ok(standing(RefundStanding::Processing))),
             "not enough" => {
@@ -381,12 +381,12 @@ fn what_must_not_be_believed() {
             }
             "wx-refund.reply" => {
                 let body = signed(answer(Answer::Refund(gateway_refund(GatewayRefundState::Processing))));
-                outcome_of(half.decode_reply(&refund(), &reply(body)))
+                outcome_of(half.decode_reply(&refund(), &reply(body), NOW))
             }
             "wx-refund.query" => {
                 let known = gateway_refund(GatewayRefundState::Success);
                 let body = signed(answer(Answer::RefundQuery(Some(known))));
-                outcome_of(half.decode_reply(&query(), &reply(body)))
+                outcome_of(half.decode_reply(&query(), &reply(body), NOW))
             }
             "wx-refund.call" => {
                 let body = signed(read(sent(SignType::Md5, &refund()).body()).unwrap());

@@ -140,10 +140,10 @@ fn a_creation_there_and_back() {
         };
         let answer = gateway().encode_answer(&Answer::Created(code.clone()), &received.echo, &stamp());
         assert_eq!(answer.headers()["content-type"], "text/plain");
-        assert_eq!(merchant(sign_type).decode_reply(&create(), &answer), Ok(Reply::Created(code)));
+        assert_eq!(merchant(sign_type).decode_reply(&create(), &answer, NOW), Ok(Reply::Created(code)));
         // Signed with the type of the request, which the other configuration does not take.
         let other = if sign_type == SignType::Md5 { SignType::HmacSha256 } else { SignType::Md5 };
-        let refused = merchant(other).decode_reply(&create(), &answer);
+        let refused = merchant(other).decode_reply(&create(), &answer, NOW);
         assert!(matches!(refused, Err(Fault::BadSignature(_))), "{refused:?}");
     }
 }
@@ -169,7 +169,7 @@ fn pages_of_wechat_and_of_phones_there_and_back() {
         terms.visit.return_url = (scene == Scene::Mweb).then(|| back.to_owned());
         let call = Call::Create { out_trade_no, terms };
         let code = Code { content: expected.to_owned(), prepay_id: Some("wx1".to_owned()), until: None };
-        assert_eq!(merchant(SignType::Md5).decode_reply(&call, &answer), Ok(Reply::Created(code)));
+        assert_eq!(merchant(SignType::Md5).decode_reply(&call, &answer, NOW), Ok(Reply::Created(code)));
     }
     for scene in [Scene::Jsapi, Scene::Mweb] {
         let bare = Call::Create { out_trade_no: number(), terms: terms(scene) };
@@ -213,11 +213,11 @@ fn queries_there_and_back() {
     ] {
         let trade = super::super::Standing { state, ..paid.clone() };
         let answer = gateway().encode_answer(&Answer::Trade(trade), &received.echo, &stamp());
-        assert_eq!(merchant(SignType::Md5).decode_reply(&query, &answer), Ok(Reply::Trade(expected)));
+        assert_eq!(merchant(SignType::Md5).decode_reply(&query, &answer, NOW), Ok(Reply::Trade(expected)));
     }
     let absent = gateway().refuse(&received, Objection::Absent);
     let answer = gateway().encode_answer(&Answer::Refused(absent), &received.echo, &stamp());
-    assert_eq!(merchant(SignType::Md5).decode_reply(&query, &answer), Ok(Reply::Trade(Trade::Absent)));
+    assert_eq!(merchant(SignType::Md5).decode_reply(&query, &answer, NOW), Ok(Reply::Trade(Trade::Absent)));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn every_trade_state() {
         let mut fields = reply_fields(SignType::Md5);
         put(&mut fields, "trade_state", state);
         let body = seal(fields, &Secret::new(KEY), SignType::Md5, &stamp());
-        let read = merchant(SignType::Md5).decode_reply(&query, &reply(body)).unwrap();
+        let read = merchant(SignType::Md5).decode_reply(&query, &reply(body), NOW).unwrap();
         assert!(format!("{read:?}").starts_with(&format!("Trade({expected}")), "{state}: {read:?}");
     }
 }
@@ -249,7 +249,7 @@ fn refusals_and_what_they_mean() {
         put(&mut fields, "err_code", code);
         put(&mut fields, "err_code_des", message);
         let body = seal(fields, &Secret::new(KEY), SignType::Md5, &stamp());
-        merchant(SignType::Md5).decode_reply(call, &reply(body))
+        merchant(SignType::Md5).decode_reply(call, &reply(body), NOW)
     };
     for (call, code, message, expected) in [
         (create(), "ORDERPAID", "", Retry::AlreadyPaid),
@@ -273,7 +273,7 @@ fn refusals_and_what_they_mean() {
     assert!(matches!(refused(&create(), "SYSTEMERROR", ""), Err(Fault::Unknown(_))));
     for status in [302, 404, 429, 500, 502] {
         let answer = Response::builder().status(status).body(Bytes::new()).unwrap();
-        let read = merchant(SignType::Md5).decode_reply(&query, &answer);
+        let read = merchant(SignType::Md5).decode_reply(&query, &answer, NOW);
         assert_eq!(read, Err(Fault::Unknown(format!("HTTP {status}"))));
     }
 }
@@ -289,7 +289,7 @@ fn objections_in_wechats_words() {
     ] {
         let refusal = gateway().refuse(&received, objection);
         let answer = gateway().encode_answer(&Answer::Refused(refusal), &received.echo, &stamp());
-        let read = merchant(SignType::Md5).decode_reply(&create(), &answer);
+        let read = merchant(SignType::Md5).decode_reply(&create(), &answer, NOW);
         assert!(format!("{read:?}").contains(expected), "{objection:?}: {read:?}");
     }
 }
@@ -375,7 +375,7 @@ fn what_must_not_be_believed() {
             "wx.notice.hmac" => outcome_of(merchant(SignType::HmacSha256).decode_notice(&request(body), NOW)),
             "wx.reply" => {
                 let query = Call::Query { out_trade_no: number() };
-                outcome_of(merchant(SignType::Md5).decode_reply(&query, &reply(body)))
+                outcome_of(merchant(SignType::Md5).decode_reply(&query, &reply(body), NOW))
             }
             "wx.call" => {
                 let sent = Request::post("http://127.0.0.1/pay/unifiedorder").body(body.into()).unwrap();
@@ -430,7 +430,7 @@ proptest! {
         for body in [noise.clone(), head.clone().into_bytes(), [head.as_bytes(), &noise].concat()] {
             let _ = identify(&body);
             prop_assert!(merchant(SignType::Md5).decode_notice(&request(body.clone()), NOW).is_err());
-            prop_assert!(merchant(SignType::Md5).decode_reply(&create(), &reply(body.clone())).is_err());
+            prop_assert!(merchant(SignType::Md5).decode_reply(&create(), &reply(body.clone()), NOW).is_err());
             let sent = Request::post("http://127.0.0.1/pay/unifiedorder").body(body.into()).unwrap();
             prop_assert!(gateway().decode_call(&sent, NOW).is_err());
         }

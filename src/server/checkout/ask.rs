@@ -179,7 +179,7 @@ impl Checkout {
             Outgoing::Local(reply) => Ok(reply),
             Outgoing::Send(request) => {
                 let reply = member.wire(channel, call).send(request).await.map_err(CallError::Send)?;
-                let said = half.decode_reply(call, &reply);
+                let said = half.decode_reply(call, &reply, Clock::real());
                 let too_often = too_often(reply.status(), &said);
                 self.inner.pace.heard(channel, half.account(), too_often, self.now());
                 said.map_err(CallError::Fault)

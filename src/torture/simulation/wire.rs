@@ -198,7 +198,7 @@ impl Merchant for Half {
         Ok(Outgoing::Send(request))
     }
 
-    fn decode_reply(&self, _call: &Call, reply: &Response<Bytes>) -> Result<Reply, Fault> {
+    fn decode_reply(&self, _call: &Call, reply: &Response<Bytes>, _now: UnixMillis) -> Result<Reply, Fault> {
         let nothing = || Err(Fault::Unknown(format!("HTTP {}", reply.status().as_u16())));
         reply.extensions().get::<Said>().map_or_else(nothing, |said| said.0.clone())
     }
