@@ -132,6 +132,27 @@ fn config(
     listen: SocketAddr,
     base_url: &str,
 ) -> anyhow::Result<Config> {
+    Ok(Config {
+        server: ServerConfig {
+            listen,
+            public_base_url: base_url.to_owned(),
+            trusted_proxies: Vec::new(),
+            admin_listen: None,
+        },
+        store: StoreConfig::Sqlite(args.data.join("shouyin.db")),
+        gateways: GatewaysConfig {
+            wechat_pay: known.emulator_url.clone(),
+            wechat_api: known.emulator_url.clone(),
+            wechat_open: known.emulator_url.clone(),
+            alipay: known.alipay.gateway_url.clone(),
+        },
+        merchants: vec![Arc::new(merchant(args, known, base_url)?)],
+        secret: credentials::own_secret(&args.data)?,
+    })
+}
+
+/// The one merchant of the demo, with both gateways.
+fn merchant(args: &DemoArgs, known: &Credentials, base_url: &str) -> anyhow::Result<MerchantConfig> {
     let webhook_url = match &args.webhook_url {
         Some(url) => url.clone(),
         None => Url::parse(&format!("{base_url}/mall/webhook"))?,
@@ -140,7 +161,7 @@ fn config(
     let read = |path: &Path| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let merchant = MerchantConfig {
+    Ok(MerchantConfig {
         id: MerchantId::new(known.merchant.id.clone())?,
         name: PAYEE.to_owned(),
         support: None,
@@ -178,23 +199,6 @@ fn config(
             app_private_key: known.app_private_key()?,
             alipay_public_key: PublicKey::read(&read(&known.alipay.alipay_public_key_file)?)?,
         }),
-    };
-    Ok(Config {
-        server: ServerConfig {
-            listen,
-            public_base_url: base_url.to_owned(),
-            trusted_proxies: Vec::new(),
-            admin_listen: None,
-        },
-        store: StoreConfig::Sqlite(args.data.join("shouyin.db")),
-        gateways: GatewaysConfig {
-            wechat_pay: known.emulator_url.clone(),
-            wechat_api: known.emulator_url.clone(),
-            wechat_open: known.emulator_url.clone(),
-            alipay: known.alipay.gateway_url.clone(),
-        },
-        merchants: vec![Arc::new(merchant)],
-        secret: credentials::own_secret(&args.data)?,
     })
 }
 

@@ -83,8 +83,8 @@ async fn a_token_opens_one_order_and_nothing_that_is_the_malls() {
     assert_eq!(world.read("TOKEN001").await["state"], "pending");
 }
 
-/// A gateway's code is good for two hours. What is handed out is good for five minutes more, and the one before
-/// it cannot be paid any more.
+/// A gateway's code is good for two hours. What is handed out is good for five minutes more, and the one
+/// before it cannot be paid any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_ends_five_minutes_before_its_gateway_would_end_it() {
     let world = World::start();

@@ -350,8 +350,8 @@ pub trait Store: Send + Sync {
         now: UnixMillis,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// After a start: nobody holds a lease any more, and every open attempt is due for a query within moments,
-    /// in the order in which they were due before.
+    /// After a start: nobody holds a lease any more, and every open attempt is due for a query within
+    /// moments, in the order in which they were due before.
     fn resume(&self, now: UnixMillis) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// An event by its `webhook-id`.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params};
 
 use super::{StoreError, Task, TaskKind, TaskOutcome};
 use crate::domain::id::{MerchantId, UnixMillis};
@@ -176,14 +176,20 @@ fn claim_others(
          WHERE id IN (SELECT id FROM tasks INDEXED BY due_others \
            WHERE kind <> 'webhook' AND done_at IS NULL AND due_at <= ?2 \
              AND (lease_until IS NULL OR lease_until <= ?2) ORDER BY due_at LIMIT ?3) \
-         RETURNING id, kind, merchant_id, order_id, subject, tries, lease",
+         RETURNING id, kind, merchant_id, order_id, subject, tries, lease, due_at",
     )?;
-    let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, limit])?;
+    longest_due_first(claim.query(params![now.plus(lease_ms).0, now.0, limit])?)
+}
+
+/// `RETURNING` keeps no order, and who comes last may be sent away for a while: that must not be the same
+/// again and again.
+fn longest_due_first(mut rows: Rows<'_>) -> Result<Vec<Task>, StoreError> {
     let mut tasks = Vec::new();
     while let Some(row) = rows.next()? {
-        tasks.push(task(row)?);
+        tasks.push((row.get::<_, i64>(7)?, task(row)?));
     }
-    Ok(tasks)
+    tasks.sort_by_key(|(due_at, _)| *due_at);
+    Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
 /// A mall's oldest due webhooks. Of those it passes, none but the ones in flight are not taken.
@@ -199,12 +205,10 @@ fn claim_webhooks(
          WHERE id IN (SELECT id FROM tasks INDEXED BY due_webhooks \
            WHERE kind = 'webhook' AND done_at IS NULL AND merchant_id = ?3 AND due_at <= ?2 \
              AND (lease_until IS NULL OR lease_until <= ?2) ORDER BY due_at LIMIT ?4) \
-         RETURNING id, kind, merchant_id, order_id, subject, tries, lease",
+         RETURNING id, kind, merchant_id, order_id, subject, tries, lease, due_at",
     )?;
-    let mut rows = claim.query(params![now.plus(lease_ms).0, now.0, merchant.as_str(), limit])?;
-    while let Some(row) = rows.next()? {
-        tasks.push(task(row)?);
-    }
+    let due = params![now.plus(lease_ms).0, now.0, merchant.as_str(), limit];
+    tasks.extend(longest_due_first(claim.query(due)?)?);
     Ok(())
 }
 
