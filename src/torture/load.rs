@@ -112,12 +112,12 @@ impl Shopper {
         let code = self.hand.code(&self.mall, &self.number, first).await?;
         match dice.below(100) {
             // Pays, and most stay to see it.
-            0..70 => {
-                self.pay(&code).await?;
-                if dice.percent(30) { self.watch().await } else { Ok(Vec::new()) }
+            0..80 => {
+                let paid = self.pay(&code).await?;
+                if paid && dice.percent(30) { self.watch().await } else { Ok(Vec::new()) }
             }
             // Opens both codes and pays both.
-            70..80 => {
+            80..86 => {
                 let other = self.hand.push(&self.mall, &self.number, second).await?;
                 self.hand.emulator(Method::POST, "/scan", json!({ "code": code })).await?;
                 self.pay(&code).await?;
@@ -127,15 +127,17 @@ impl Shopper {
                 Ok(Vec::new())
             }
             // The mall closes, the shopper pays all the same.
-            80..88 => {
+            86..91 => {
                 let path = format!("/rest/orders/Order/{}/close", self.number);
                 self.hand.insist(&self.mall, Method::POST, &path, &Value::Null).await?;
                 self.pay(&code).await?;
                 Ok(Vec::new())
             }
             // Pays, and wants some of it back.
-            88..96 => {
-                self.pay(&code).await?;
+            91..97 => {
+                if !self.pay(&code).await? {
+                    return Ok(Vec::new());
+                }
                 let seen = self.watch().await?;
                 let back = i64::try_from(dice.between(1, u64::try_from(fen)?))?;
                 self.give_back(back).await?;
@@ -146,16 +148,16 @@ impl Shopper {
         }
     }
 
-    /// Some codes cannot be paid any more: then nothing is owed.
-    async fn pay(&self, code: &str) -> anyhow::Result<()> {
+    /// Whether it could be paid: some codes cannot any more, then nothing is owed.
+    async fn pay(&self, code: &str) -> anyhow::Result<bool> {
         match self.hand.pay(code).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error)
                 if ["\"closed\"", "\"already_paid\"", "\"expired\""]
                     .iter()
                     .any(|word| error.to_string().contains(word)) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error),
         }
