@@ -16,7 +16,9 @@
         callback?.({ err_msg: `${name}:fail`, err_desc: 'only getBrandWCPayRequest is emulated' });
         return;
       }
-      const told = await ask(JSON.stringify({ params, outcome: outcome === 'silent' ? 'ok' : outcome }));
+      // The client knows where the page is, whatever the page says.
+      const page = window.location && window.location.href;
+      const told = await ask(JSON.stringify({ params, page, outcome: outcome === 'silent' ? 'ok' : outcome }));
       // Silent: the money moved, and the page is never told (gateways.md 3.4).
       if (outcome !== 'silent') callback?.(told.data ?? { err_msg: 'get_brand_wcpay_request:fail', err_desc: told.message });
     },

@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use http::header;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::Emulator;
 use super::browser::no;
@@ -42,6 +43,8 @@ enum Outcome {
 #[serde(deny_unknown_fields)]
 struct Invoked {
     params: Map<String, Value>,
+    /// The address of the page that calls. Left out by who calls without a page: then nothing is said of it.
+    page: Option<String>,
     #[serde(default)]
     outcome: Outcome,
 }
@@ -75,8 +78,12 @@ fn shown(emulator: &Emulator) -> Value {
 }
 
 async fn invoke(State(emulator): State<Emulator>, body: Bytes) -> Result<Response, Denied> {
-    let Invoked { params, outcome } = parse(&body)?;
-    let (now, called) = (emulator.inner.clock.now(), emulator.called(&params, outcome).await);
+    let Invoked { params, page, outcome } = parse(&body)?;
+    let now = emulator.inner.clock.now();
+    let called = match page.as_deref().map_or(Ok(()), |page| emulator.in_pay_directory(page)) {
+        Ok(()) => emulator.called(&params, outcome).await,
+        Err(refusal) => Err(refusal),
+    };
     let (said, why) = match called {
         Ok(said) => (said, None),
         Err(refusal) => {
@@ -109,6 +116,24 @@ async fn script(State(emulator): State<Emulator>, Query(wanted): Query<Script>) 
 }
 
 impl Emulator {
+    /// Whether a page may call the wallet: it must lie under the payment directory (gateways.md 3.4).
+    fn in_pay_directory(&self, page: &str) -> Result<(), Refusal> {
+        let directory = &self.inner.pay_directory;
+        let url = Url::parse(page).ok().filter(|url| self.is_registered(url));
+        if url.is_some_and(|url| {
+            url.path().strip_prefix(directory.as_str()).is_some_and(|page| !page.is_empty())
+        }) {
+            return Ok(());
+        }
+        // Without what the page was asked for: only where it lies counts.
+        let page = page.split(['?', '#']).next().unwrap_or_default();
+        let why = format!(
+            "{page} does not lie under the payment directory {directory} (--pay-directory), on this machine or \
+             at the registered domain (--domain)"
+        );
+        Err(no("fail", &format!("当前页面的URL未注册:{page}"), why))
+    }
+
     /// A page calls the wallet; how that ends.
     async fn called(&self, params: &Map<String, Value>, outcome: Outcome) -> Result<&'static str, Refusal> {
         let params = pay_params(params)?;

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::credentials::{Addresses, Credentials};
 use super::mall::{Mall, MallConfig};
-use super::{Emulator, EmulatorConfig, bind, credentials, mall_pages};
+use super::{Emulator, EmulatorConfig, PAY_DIRECTORY, bind, credentials, mall_pages};
 use crate::domain::id::{InvalidId, MerchantId, OrderKey, OrderNumber, OrderType, Title};
 use crate::domain::money::Fen;
 use crate::domain::order::Terms;
@@ -82,6 +82,7 @@ pub async fn run(args: DemoArgs, shutdown: impl Future<Output = ()> + Send + 'st
             },
             payee: PAYEE.to_owned(),
             domain: None,
+            pay_directory: PAY_DIRECTORY.to_owned(),
         },
         clock.clone(),
     )?;

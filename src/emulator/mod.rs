@@ -68,6 +68,7 @@ struct Inner {
     merchant_certificate: Bytes,
     payee: String,
     domain: Option<String>,
+    pay_directory: String,
     clock: Clock,
     gateways: Gateways,
     book: Mutex<Book>,
@@ -95,7 +96,12 @@ pub struct EmulatorConfig {
     pub payee: String,
     /// Where the merchant's pages are, besides this machine: the domain it has registered.
     pub domain: Option<String>,
+    /// The path, from `/` to `/`, under which WeChat's wallet may be called.
+    pub pay_directory: String,
 }
+
+/// The payment directory of Shouyin's own page.
+pub const PAY_DIRECTORY: &str = "/app/payment/wpay/";
 
 /// Where an emulator listens.
 #[derive(Debug)]
@@ -160,6 +166,7 @@ impl Emulator {
             credentials,
             payee: config.payee.clone(),
             domain: config.domain.clone(),
+            pay_directory: config.pay_directory.clone(),
             clock,
             gateways,
             book,
@@ -282,6 +289,15 @@ pub struct EmulatorArgs {
     /// H5 pages.
     #[arg(long, value_name = "HOST")]
     pub domain: Option<String>,
+    /// The directory, registered at WeChat, under which the pages lie that call its wallet.
+    #[arg(long, value_name = "PATH", default_value = PAY_DIRECTORY, value_parser = pay_directory)]
+    pub pay_directory: String,
+}
+
+/// gateways.md 3.4: WeChat takes no directory without a slash at its end.
+fn pay_directory(word: &str) -> Result<String, &'static str> {
+    let right = word.starts_with('/') && word.ends_with('/') && !word.contains(['?', '#']);
+    if right { Ok(word.to_owned()) } else { Err("write a path that begins and ends with /") }
 }
 
 /// `shouyin emulator`: the two gateways alone.
@@ -305,6 +321,7 @@ pub async fn run(
         addresses,
         payee: "示例商城 Demo Mall".to_owned(),
         domain: args.domain,
+        pay_directory: args.pay_directory,
     };
     let emulator = Emulator::new(&config, Clock::system(0))?;
     // Nobody may be listening.
@@ -345,7 +362,8 @@ On the control port (answers: {\"status_code\":0,\"data\":…}; a browser gets p
   GET, POST /clock               {\"advance_ms\"}: moves expiries, refunds and retries ahead
   GET  /log                      why each call was refused
   GET, POST /wechat              {\"user\",\"snapshot\"}: who holds the phone inside WeChat
-  POST /bridge {\"params\",\"outcome\"} what a page hands to getBrandWCPayRequest; ok, cancel or fail
+  POST /bridge {\"params\",\"outcome\"} what a page hands to getBrandWCPayRequest; ok, cancel or fail;
+                                 \"page\": its address, which must lie under --pay-directory
   GET  /bridge.js                WeixinJSBridge for a test's browser: ?outcome=ok|cancel|fail|silent
                                  (silent: paid, never called back), &delay_ms= for one that comes late
 

@@ -49,6 +49,7 @@ impl World {
             addresses: Addresses { service: None, protocol: address, tls, control: address },
             payee: "测试商城".to_owned(),
             domain: Some("mall.example".to_owned()),
+            pay_directory: "/app/payment/wpay/".to_owned(),
         };
         let emulator = Emulator::new(&config, Clock::frozen(START)).unwrap();
         let known = emulator.credentials();

@@ -91,6 +91,7 @@ impl World {
             addresses,
             payee: "Torture Mall 折磨商城".to_owned(),
             domain: None,
+            pay_directory: crate::emulator::PAY_DIRECTORY.to_owned(),
         };
         let emulator = Emulator::new(&config, clock.clone())?;
         let known = emulator.credentials().clone();

@@ -17,6 +17,7 @@ mod malls;
 mod outbox;
 mod pads;
 mod refunds;
+mod routes;
 mod schema;
 mod store;
 mod sweep;

@@ -125,6 +125,46 @@ async fn nobody_pays_with_what_the_client_does_not_trust() {
 }
 
 #[tokio::test]
+async fn a_page_outside_the_payment_directory_calls_no_wallet() {
+    let data = tempfile::tempdir().unwrap();
+    let mut world = World::open(data.path());
+    world.wx = world.with_md5();
+    let openid = world.openid().await;
+    let prepay_id = world.code(&world.wx, &world.for_payer("J00001", &openid)).await;
+    let params = world.params(&prepay_id);
+    let call = async |page: &str| {
+        let body = json!({ "params": params, "page": page, "outcome": "cancel" });
+        world.control("POST", "/bridge", body).await.1["data"].clone()
+    };
+    for page in [
+        "http://127.0.0.1:3000/pay/AAAA?key=secret",
+        "http://127.0.0.1:3000/app/payment/wpay",
+        "http://127.0.0.1:3000/app/payment/wpay/",
+        "http://127.0.0.1:3000/app/payment/wpay/../12346",
+        "http://127.0.0.1:3000/App/Payment/Wpay/12346",
+        "http://127.0.0.1:3000/pay/AAAA#/app/payment/wpay/1",
+        "https://evil.example/app/payment/wpay/12346",
+        "https://mall.example.evil/app/payment/wpay/12346",
+        "about:blank",
+        "",
+    ] {
+        let told = call(page).await;
+        assert_eq!(told["err_msg"], "get_brand_wcpay_request:fail", "{page}");
+        assert!(told["err_desc"].as_str().unwrap().starts_with("当前页面的URL未注册:"), "{told}");
+        let log = world.why().await;
+        assert!(log.contains("under the payment directory /app/payment/wpay/ (--pay-directory)"), "{log}");
+        assert!(!log.contains("secret") && !told.to_string().contains("secret"), "{log}");
+    }
+    for page in [
+        "http://127.0.0.1:3000/app/payment/wpay/12346?order_type=Order&lang=en",
+        "http://localhost/app/payment/wpay/12346",
+        "https://mall.example/app/payment/wpay/a/b",
+    ] {
+        assert_eq!(call(page).await["err_msg"], "get_brand_wcpay_request:cancel", "{page}");
+    }
+}
+
+#[tokio::test]
 async fn a_trade_for_an_openid_of_nobody_is_not_placed() {
     let data = tempfile::tempdir().unwrap();
     let world = World::open(data.path());
