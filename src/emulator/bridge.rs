@@ -128,8 +128,8 @@ impl Emulator {
         // Without what the page was asked for: only where it lies counts.
         let page = page.split(['?', '#']).next().unwrap_or_default();
         let why = format!(
-            "{page} does not lie under the payment directory {directory} (--pay-directory), on this machine or \
-             at the registered domain (--domain)"
+            "{page} does not lie under the payment directory {directory} (--pay-directory), on this machine \
+             or at the registered domain (--domain)"
         );
         Err(no("fail", &format!("当前页面的URL未注册:{page}"), why))
     }
