@@ -16,6 +16,7 @@ mod hosts;
 mod malls;
 mod outbox;
 mod pads;
+mod readers;
 mod refunds;
 mod routes;
 mod schema;
