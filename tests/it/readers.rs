@@ -108,7 +108,7 @@ fn damaged(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
 
 /// Inputs as long as they may be: one thing again and again, alone and inside a right message.
 fn long(seeds: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut pieces: Vec<Vec<u8>> = TOKENS.iter().map(|token| token.to_vec()).collect();
+    let mut pieces: Vec<Vec<u8>> = TOKENS.iter().copied().map(<[u8]>::to_vec).collect();
     pieces.extend(
         ["a", "<a>", "<a/>", "a=1&", "{\"a\":", "[[", "\"a\":1,", " ", "A", "&amp;"].map(|t| t.into()),
     );
