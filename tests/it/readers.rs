@@ -109,9 +109,8 @@ fn damaged(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
 /// Inputs as long as they may be: one thing again and again, alone and inside a right message.
 fn long(seeds: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut pieces: Vec<Vec<u8>> = TOKENS.iter().copied().map(<[u8]>::to_vec).collect();
-    pieces.extend(
-        ["a", "<a>", "<a/>", "a=1&", "{\"a\":", "[[", "\"a\":1,", " ", "A", "&amp;"].map(|t| t.into()),
-    );
+    pieces
+        .extend(["a", "<a>", "<a/>", "a=1&", "{\"a\":", "[[", "\"a\":1,", " ", "A", "&amp;"].map(Into::into));
     // Fields with names of their own, or the second would end the reading.
     let fields = |make: fn(usize) -> String| (0..9000).map(make).collect::<String>().into_bytes();
     let mut all = vec![
