@@ -158,12 +158,12 @@ fn check(
         let words = "there is no sign; only failures of the gateway itself may have none";
         explanation.causes.push(Cause { id: "unsigned", words: words.to_owned() });
         let trial = Trial { texts, signatures: Vec::<Way<()>>::new(), keys: candidates };
-        trial.run(explanation, context.theirs, |_, (), _| false);
+        trial.run(explanation, context, |_, (), _| false);
         return;
     };
     let opened = who_signed(sign, &candidates);
     let trial = Trial { texts, signatures: signatures(sign), keys: candidates };
-    trial.run(explanation, context.theirs, |text, signature: &Vec<u8>, key| {
+    trial.run(explanation, context, |text, signature: &Vec<u8>, key| {
         !signature.is_empty() && key.public.verify_sha256(text, signature)
     });
     if explanation.verdict == Verdict::Wrong && explanation.causes.is_empty() {

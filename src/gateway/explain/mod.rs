@@ -137,12 +137,49 @@ pub struct NotUnderstood(pub String);
 type Reader = fn(&Message, &Context<'_>) -> Option<Result<Explanation, NotUnderstood>>;
 const PROTOCOLS: &[Reader] = &[wechat_v2::read, alipay::read];
 
+/// Bytes of a message that are read: no gateway sends more, and every cause is tried on all of it.
+const LONGEST: usize = 64 * 1024;
+
 /// What is known beside the message.
+#[derive(Clone, Copy)]
 struct Context<'a> {
     keys: &'a [Key],
     /// What the other side says it signed.
     theirs: Option<&'a [u8]>,
     now: UnixMillis,
+}
+
+impl Context<'_> {
+    /// `bytes`, as many, with every symmetric key in it as asterisks.
+    fn hidden(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = bytes.to_vec();
+        for key in self.keys {
+            let (Kind::ApiV2(secret, _) | Kind::ApiV3(secret)) = &key.kind else { continue };
+            let secret = secret.expose().as_bytes();
+            let mut from = 0;
+            while let Some(rest) = shown.get_mut(from..)
+                && let Some(at) = rest.windows(secret.len().max(1)).position(|part| part == secret)
+                && let Some(part) = rest.get_mut(at..at + secret.len())
+            {
+                part.fill(b'*');
+                from += at + secret.len();
+            }
+        }
+        shown
+    }
+
+    fn hide(&self, text: &mut String) {
+        *text = String::from_utf8_lossy(&self.hidden(text.as_bytes())).into_owned();
+    }
+}
+
+/// What SDKs log as the signed text of v2 ends with the key; ours is compared without it.
+fn without_key(text: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"&key=";
+    let at = text.windows(NAME.len()).rposition(|part| part == NAME);
+    let rest = at.and_then(|at| text.get(at + NAME.len()..)).map(<[u8]>::trim_ascii_end);
+    let is_key = rest.is_some_and(|rest| rest.len() == 32 && rest.iter().all(u8::is_ascii_alphanumeric));
+    at.filter(|_| is_key).and_then(|at| text.get(..at)).unwrap_or(text)
 }
 
 /// Explains what was pasted. `theirs` is the text that the other side says it signed, if it says so.
@@ -155,12 +192,16 @@ pub fn explain(
     theirs: Option<&[u8]>,
     now: UnixMillis,
 ) -> Result<Explanation, NotUnderstood> {
+    if input.len() > LONGEST {
+        return Err(NotUnderstood(format!("longer than any message: {} bytes, over 64 KiB", input.len())));
+    }
     let message = Message::read(input);
-    let context = Context { keys: &keys.0, theirs, now };
+    let context = Context { keys: &keys.0, theirs: theirs.map(without_key), now };
     for read in PROTOCOLS {
         if let Some(read) = read(&message, &context) {
             return read.map(|mut explanation| {
                 explanation.hints.extend(message.notes);
+                explanation.hide(&context);
                 explanation
             });
         }
@@ -185,12 +226,14 @@ impl<S, K> Trial<S, K> {
     fn run(
         mut self,
         explanation: &mut Explanation,
-        theirs: Option<&[u8]>,
+        context: &Context<'_>,
         fits: impl Fn(&[u8], &S, &K) -> bool,
     ) {
         let ours = self.texts.first().map(|way| way.value.clone()).unwrap_or_default();
         explanation.signed_text = String::from_utf8_lossy(&ours).into_owned();
-        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
+        let difference =
+            |of, ours: &[u8], theirs: &[u8]| difference(of, ours, theirs, |bytes| context.hidden(bytes));
+        if let Some(theirs) = context.theirs.filter(|theirs| *theirs != ours) {
             explanation.first_difference =
                 difference("the signed text and the one that was given", &ours, theirs);
             let words = "what was signed is the text that was given, which differs";
@@ -221,15 +264,21 @@ impl<S, K> Trial<S, K> {
     }
 }
 
-/// The first byte that differs, with what stands around it.
-fn difference(of: &'static str, ours: &[u8], theirs: &[u8]) -> Option<Difference> {
+/// The first byte that differs, with what stands around it: of each, what `hidden` makes of it, byte by byte.
+fn difference(
+    of: &'static str,
+    ours: &[u8],
+    theirs: &[u8],
+    hidden: impl Fn(&[u8]) -> Vec<u8>,
+) -> Option<Difference> {
     let same = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
     if same == ours.len() && same == theirs.len() {
         return None;
     }
     let around = |bytes: &[u8]| {
+        let bytes = hidden(bytes);
         let part = bytes.get(same.saturating_sub(12)..bytes.len().min(same + 20)).unwrap_or_default();
-        String::from_utf8_lossy(part).replace('\r', "\\r").replace('\n', "\\n")
+        String::from_utf8_lossy(part).into_owned()
     };
     Some(Difference { of, at: same, ours: around(ours), theirs: around(theirs) })
 }
@@ -250,6 +299,17 @@ impl Explanation {
             tried: Vec::new(),
             hints: Vec::new(),
         }
+    }
+
+    /// No key is shown, wherever it stood: in a field, in what the other side logged.
+    fn hide(&mut self, context: &Context<'_>) {
+        context.hide(&mut self.message);
+        context.hide(&mut self.signed_text);
+        for text in [&mut self.given, &mut self.expected].into_iter().flatten() {
+            context.hide(text);
+        }
+        self.causes.iter_mut().for_each(|cause| context.hide(&mut cause.words));
+        self.hints.iter_mut().for_each(|hint| context.hide(hint));
     }
 
     /// A right signature is not enough: the gateways sign for everybody. Accounts of `keys` that the message
@@ -273,6 +333,25 @@ impl Explanation {
     }
 }
 
+/// A message is a stranger's: what would move the cursor, or turn the line around, is shown as its number.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for letter in self.0.chars() {
+            match letter {
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", letter.escape_unicode())?;
+                }
+                _ if letter.is_control() => write!(f, "{}", letter.escape_default())?,
+                _ => f.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// For people.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -281,7 +360,7 @@ impl fmt::Display for Explanation {
             (Verdict::Wrong, _) => "WRONG",
             (Verdict::Unchecked, _) => "not checked: no key that fits it is known (--config, --key-file)",
         };
-        writeln!(f, "message     {}, {}", self.protocol, self.message)?;
+        writeln!(f, "message     {}, {}", self.protocol, Plain(&self.message))?;
         writeln!(f, "signature   {verdict}")?;
         for (name, value) in [
             ("algorithm", Some(&self.algorithm)),
@@ -291,21 +370,22 @@ impl fmt::Display for Explanation {
             ("expected", self.expected.as_ref()),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                writeln!(f, "{name:<11} {value}")?;
+                writeln!(f, "{name:<11} {}", Plain(value))?;
             }
         }
         if let Some(Difference { of, at, ours, theirs }) = &self.first_difference {
             writeln!(f, "differs     {of}, after {at} bytes")?;
-            writeln!(f, "            ours:   {ours}\n            theirs: {theirs}")?;
+            writeln!(f, "            ours:   {}", Plain(ours))?;
+            writeln!(f, "            theirs: {}", Plain(theirs))?;
         }
         for cause in &self.causes {
-            writeln!(f, "cause       {}: {}", cause.id, cause.words)?;
+            writeln!(f, "cause       {}: {}", cause.id, Plain(&cause.words))?;
         }
         if self.verdict == Verdict::Wrong && self.causes.is_empty() && !self.tried.is_empty() {
             writeln!(f, "cause       none of these makes it right: {}", self.tried.join(", "))?;
         }
         for hint in &self.hints {
-            writeln!(f, "hint        {hint}")?;
+            writeln!(f, "hint        {}", Plain(hint))?;
         }
         Ok(())
     }

@@ -359,6 +359,42 @@ fn what_the_other_side_signed_is_compared() {
 }
 
 #[test]
+fn no_key_is_shown_wherever_it_stands() {
+    let theirs = format!("{PAID_TEXT}&key={API_KEY}\n");
+    let explanation = explain(&paid(&with_key(PAID_TEXT)), &keys(), Some(theirs.as_bytes()), NOW).unwrap();
+    assert_eq!(
+        (explanation.verdict, &explanation.first_difference),
+        (Verdict::Right, &None),
+        "{explanation}"
+    );
+    let other = theirs.replace("a b", "a c");
+    let explanation = explain(&paid(&with_key(PAID_TEXT)), &keys(), Some(other.as_bytes()), NOW).unwrap();
+    let shown = format!("{explanation}{}", serde_json::to_string(&explanation).unwrap());
+    assert!(explanation.first_difference.is_some() && !shown.contains(API_KEY), "{shown}");
+    for field in ["attach", "key", "sign"] {
+        let mut fields = PAID.to_vec();
+        fields.retain(|(name, _)| *name != field);
+        fields.extend([(field, API_KEY), ("zz", "1")]);
+        let explanation = told(xml_of(&fields).as_bytes());
+        assert!(explanation.to_string().contains("****"), "{explanation}");
+    }
+}
+
+#[test]
+fn a_message_forges_no_line_of_the_answer() {
+    let mut fields = PAID.to_vec();
+    fields.push(("evil", "\u{202e}x\u{1b}[2J\nsignature   right"));
+    let explanation = told(xml_of(&fields).as_bytes());
+    let shown = explanation.to_string();
+    assert!(explanation.signed_text.contains('\u{202e}'), "{shown}");
+    assert!(shown.contains("\\u{202e}x") && !shown.contains('\u{202e}'), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    assert_eq!(shown.lines().filter(|line| line.starts_with("signature")).count(), 1, "{shown}");
+    let long = [paid("x"), vec![b' '; LONGEST]].concat();
+    assert!(explain(&long, &keys(), None, NOW).unwrap_err().0.contains("64 KiB"));
+}
+
+#[test]
 fn what_is_neither_is_not_understood() {
     for text in ["", "hello", "{}", "{\"a\":1}", "<html></html>", "<xml><a>1</xml>", "a=1&b=2"] {
         assert!(explain(text.as_bytes(), &keys(), None, NOW).is_err(), "{text}");
