@@ -9,6 +9,7 @@ pub mod number;
 pub mod order;
 pub mod outbox;
 pub mod pad;
+pub mod plain;
 pub mod refund;
 pub mod snapshot;
 pub mod time;

@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::domain::plain::Plain;
 use crate::domain::time;
 use crate::runtime::clock::Clock;
 
@@ -160,7 +161,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = one_line(&redact(&format!("{value:?}")));
+        let text = Plain(&redact(&format!("{value:?}"))).to_string();
         if field.name() == "message" { self.message = text } else { self.add(field, text) }
     }
 
@@ -203,18 +204,6 @@ fn text(value: &Value) -> String {
         Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') {
-            line.extend(letter.escape_default());
-        } else {
-            line.push(letter);
-        }
-    }
-    line
 }
 
 fn is_secret(name: &str) -> bool {

@@ -21,6 +21,7 @@ use self::search::{Found, Way, search, tried};
 use super::keys::{PrivateKey, PublicKey, Secret};
 use super::wechat_v2::SignType;
 use crate::domain::id::UnixMillis;
+use crate::domain::plain::Plain;
 
 /// What a signature can be checked with.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +139,7 @@ type Reader = fn(&Message, &Context<'_>) -> Option<Result<Explanation, NotUnders
 const PROTOCOLS: &[Reader] = &[wechat_v2::read, alipay::read];
 
 /// Bytes of a message that are read: no gateway sends more, and every cause is tried on all of it.
-const LONGEST: usize = 64 * 1024;
+pub const LONGEST: usize = 64 * 1024;
 
 /// What is known beside the message.
 #[derive(Clone, Copy)]
@@ -168,18 +169,23 @@ impl Context<'_> {
         shown
     }
 
+    /// The first byte that differs, with what stands around it. No key is shown, also not a part of one.
+    fn difference(&self, of: &'static str, ours: &[u8], theirs: &[u8]) -> Option<Difference> {
+        let same = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+        if same == ours.len() && same == theirs.len() {
+            return None;
+        }
+        let around = |bytes: &[u8]| {
+            let bytes = self.hidden(bytes);
+            let part = bytes.get(same.saturating_sub(12)..bytes.len().min(same + 20)).unwrap_or_default();
+            String::from_utf8_lossy(part).into_owned()
+        };
+        Some(Difference { of, at: same, ours: around(ours), theirs: around(theirs) })
+    }
+
     fn hide(&self, text: &mut String) {
         *text = String::from_utf8_lossy(&self.hidden(text.as_bytes())).into_owned();
     }
-}
-
-/// What SDKs log as the signed text of v2 ends with the key; ours is compared without it.
-fn without_key(text: &[u8]) -> &[u8] {
-    const NAME: &[u8] = b"&key=";
-    let at = text.windows(NAME.len()).rposition(|part| part == NAME);
-    let rest = at.and_then(|at| text.get(at + NAME.len()..)).map(<[u8]>::trim_ascii_end);
-    let is_key = rest.is_some_and(|rest| rest.len() == 32 && rest.iter().all(u8::is_ascii_alphanumeric));
-    at.filter(|_| is_key).and_then(|at| text.get(..at)).unwrap_or(text)
 }
 
 /// Explains what was pasted. `theirs` is the text that the other side says it signed, if it says so.
@@ -192,11 +198,11 @@ pub fn explain(
     theirs: Option<&[u8]>,
     now: UnixMillis,
 ) -> Result<Explanation, NotUnderstood> {
-    if input.len() > LONGEST {
-        return Err(NotUnderstood(format!("longer than any message: {} bytes, over 64 KiB", input.len())));
+    if let Some(long) = [Some(input), theirs].into_iter().flatten().find(|text| text.len() > LONGEST) {
+        return Err(NotUnderstood(format!("longer than any message: {} bytes, over 64 KiB", long.len())));
     }
     let message = Message::read(input);
-    let context = Context { keys: &keys.0, theirs: theirs.map(without_key), now };
+    let context = Context { keys: &keys.0, theirs, now };
     for read in PROTOCOLS {
         if let Some(read) = read(&message, &context) {
             return read.map(|mut explanation| {
@@ -231,11 +237,9 @@ impl<S, K> Trial<S, K> {
     ) {
         let ours = self.texts.first().map(|way| way.value.clone()).unwrap_or_default();
         explanation.signed_text = String::from_utf8_lossy(&ours).into_owned();
-        let difference =
-            |of, ours: &[u8], theirs: &[u8]| difference(of, ours, theirs, |bytes| context.hidden(bytes));
         if let Some(theirs) = context.theirs.filter(|theirs| *theirs != ours) {
             explanation.first_difference =
-                difference("the signed text and the one that was given", &ours, theirs);
+                context.difference("the signed text and the one that was given", &ours, theirs);
             let words = "what was signed is the text that was given, which differs";
             self.texts.push(search::wrong("their-text", words, theirs.to_vec()));
         }
@@ -248,7 +252,7 @@ impl<S, K> Trial<S, K> {
             Some(Found { causes, .. }) if causes.is_empty() => explanation.verdict = Verdict::Right,
             Some(Found { causes, text }) => {
                 explanation.causes = causes;
-                if let Some(found) = difference("the signed text and what was signed", &ours, text) {
+                if let Some(found) = context.difference("the signed text and what was signed", &ours, text) {
                     explanation.first_difference = Some(found);
                 }
             }
@@ -259,28 +263,9 @@ impl<S, K> Trial<S, K> {
             && let (Some(expected), Some(given)) = (&explanation.expected, &explanation.given)
         {
             explanation.first_difference =
-                difference("the signatures", expected.as_bytes(), given.as_bytes());
+                context.difference("the signatures", expected.as_bytes(), given.as_bytes());
         }
     }
-}
-
-/// The first byte that differs, with what stands around it: of each, what `hidden` makes of it, byte by byte.
-fn difference(
-    of: &'static str,
-    ours: &[u8],
-    theirs: &[u8],
-    hidden: impl Fn(&[u8]) -> Vec<u8>,
-) -> Option<Difference> {
-    let same = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
-    if same == ours.len() && same == theirs.len() {
-        return None;
-    }
-    let around = |bytes: &[u8]| {
-        let bytes = hidden(bytes);
-        let part = bytes.get(same.saturating_sub(12)..bytes.len().min(same + 20)).unwrap_or_default();
-        String::from_utf8_lossy(part).into_owned()
-    };
-    Some(Difference { of, at: same, ours: around(ours), theirs: around(theirs) })
 }
 
 impl Explanation {
@@ -330,25 +315,6 @@ impl Explanation {
         if self.verdict == Verdict::Right {
             self.verdict = Verdict::Wrong;
         }
-    }
-}
-
-/// A message is a stranger's: what would move the cursor, or turn the line around, is shown as its number.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
-        for letter in self.0.chars() {
-            match letter {
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    write!(f, "{}", letter.escape_unicode())?;
-                }
-                _ if letter.is_control() => write!(f, "{}", letter.escape_default())?,
-                _ => f.write_char(letter)?,
-            }
-        }
-        Ok(())
     }
 }
 

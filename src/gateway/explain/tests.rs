@@ -390,8 +390,13 @@ fn a_message_forges_no_line_of_the_answer() {
     assert!(shown.contains("\\u{202e}x") && !shown.contains('\u{202e}'), "{shown}");
     assert!(!shown.contains('\u{1b}'), "{shown}");
     assert_eq!(shown.lines().filter(|line| line.starts_with("signature")).count(), 1, "{shown}");
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
     let long = [paid("x"), vec![b' '; LONGEST]].concat();
     assert!(explain(&long, &keys(), None, NOW).unwrap_err().0.contains("64 KiB"));
+    assert!(explain(&paid("x"), &keys(), Some(&long), NOW).unwrap_err().0.contains("64 KiB"));
 }
 
 #[test]

@@ -114,11 +114,11 @@ fn content(path: &Path) -> anyhow::Result<Vec<u8>> {
     limited(file, &shown)
 }
 
-/// No message of either gateway comes near a megabyte.
+/// Reads to the end, or refuses: what is cut would be explained wrongly.
 fn limited(reader: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
-    const MOST: u64 = 1 << 20;
+    let one_too_many = u64::try_from(explain::LONGEST + 1)?;
     let mut bytes = Vec::new();
-    reader.take(MOST + 1).read_to_end(&mut bytes).with_context(|| format!("{name} cannot be read"))?;
-    anyhow::ensure!(u64::try_from(bytes.len()).is_ok_and(|length| length <= MOST), "{name} is over 1 MiB");
+    reader.take(one_too_many).read_to_end(&mut bytes).with_context(|| format!("{name} cannot be read"))?;
+    anyhow::ensure!(bytes.len() <= explain::LONGEST, "{name} is over 64 KiB");
     Ok(bytes)
 }
