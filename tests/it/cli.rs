@@ -373,6 +373,9 @@ fn explain_says_what_is_wrong_with_a_signature() {
     let told: Value = serde_json::from_str(&wrong).unwrap();
     assert_eq!((&told["verdict"], &told["expected"]), (&"wrong".into(), &sign.into()), "{told}");
     assert_eq!(told["causes"][0]["id"], "lower-case");
+    let (status, out, said) = explain(&config, &" ".repeat(64 * 1024 + 1));
+    assert_eq!((status, out.as_str()), (Some(2), ""), "{said}");
+    assert!(said.contains("over 64 KiB"), "{said}");
     let (status, out, said) = explain(&config, "hello");
     assert!(status == Some(2) && out.is_empty() && said.contains("neither XML"), "{said}");
 

@@ -198,8 +198,8 @@ pub fn explain(
     theirs: Option<&[u8]>,
     now: UnixMillis,
 ) -> Result<Explanation, NotUnderstood> {
-    if let Some(long) = [Some(input), theirs].into_iter().flatten().find(|text| text.len() > LONGEST) {
-        return Err(NotUnderstood(format!("longer than any message: {} bytes, over 64 KiB", long.len())));
+    if input.len().max(theirs.map_or(0, <[u8]>::len)) > LONGEST {
+        return Err(NotUnderstood("longer than any message: over 64 KiB".to_owned()));
     }
     let message = Message::read(input);
     let context = Context { keys: &keys.0, theirs, now };
