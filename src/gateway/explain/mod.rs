@@ -2,7 +2,7 @@
 //! usual mistakes until one of them makes the signature right. Never shows a key, never believes anything:
 //! what it finds is for people, and no order hears of it.
 //!
-//! One file a protocol, each with the same `read`; [`PROTOCOLS`] lists them.
+//! One file a protocol, each with the same `read`; `PROTOCOLS` lists them.
 
 mod alipay;
 mod message;
