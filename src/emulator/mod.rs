@@ -222,7 +222,7 @@ impl Emulator {
             Some(listener) => Some((listener, tls::server_config(self.credentials().keys())?)),
             None => None,
         };
-        let limits = Limits::default();
+        let limits = Limits::of_process();
         let over_tls = async {
             match tls {
                 Some((listener, config)) => {

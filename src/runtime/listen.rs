@@ -31,6 +31,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::files;
+
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -44,12 +46,13 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// What the service and the emulator give, as far as the process has files for it.
+    pub fn of_process() -> Self {
         Self {
             idle: Duration::from_secs(10),
             body: Duration::from_secs(15),
-            connections: 16_384,
+            connections: files::for_connections(),
             drain: Duration::from_secs(10),
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod crash;
+pub mod files;
 pub mod listen;
 pub mod random;
 pub mod transport;

@@ -130,6 +130,7 @@ impl Watched {
 
 /// When the gateways should next be asked about a watched order: 5 s after its code was shown, then each
 /// 5 s for two minutes, each 10 s up to ten minutes, each 30 s from then on. `None`: nothing can be paid.
+/// What was done after `now` was done before the clock was set back: it holds nothing up.
 fn next_question(order: &Order, asked_at: Option<UnixMillis>, now: UnixMillis) -> Option<UnixMillis> {
     if order.state != State::Pending {
         return None;
@@ -141,7 +142,8 @@ fn next_question(order: &Order, asked_at: Option<UnixMillis>, now: UnixMillis) -
         120_000..600_000 => 10_000,
         _ => 30_000,
     };
-    let first = shown.plus(5_000);
+    let first = if shown > now { now } else { shown.plus(5_000) };
+    let asked_at = asked_at.filter(|asked| *asked <= now);
     Some(asked_at.map_or(first, |asked| first.max(asked.plus(wait))))
 }
 

@@ -15,6 +15,7 @@ use super::merchants::Member;
 use super::store::{Change, InboxRow, Settle, Verdict};
 use crate::domain::id::{Channel, TradeId};
 use crate::gateway::{self, Ack, Fault, Notice, Told, Verified, alipay, wechat_v2};
+use crate::runtime::clock::Clock;
 use crate::runtime::crash::{self, Point};
 
 /// Bytes that are kept of a notice that is not trusted; real ones are shorter.
@@ -107,7 +108,7 @@ fn verify(
     let mut last = (Verdict::Foreign, Fault::ForeignAccount(account.clone()));
     for member in merchants.by_account(channel, &account) {
         let Some(half) = member.gateway(channel) else { continue };
-        match half.decode_notice(notice, checkout.now()) {
+        match half.decode_notice(notice, Clock::real()) {
             Ok(verified) => return Ok((member.clone(), verified)),
             Err(fault) => last = (Verdict::Untrusted, fault),
         }

@@ -77,7 +77,7 @@ pub async fn run(
         shutdown.await;
         stopping.cancel();
     };
-    let served = listen::serve(listener, routes, listen::Limits::default(), shutdown).await;
+    let served = listen::serve(listener, routes, listen::Limits::of_process(), shutdown).await;
     stop.cancel();
     workers.await.map_err(io::Error::other)?;
     pads.await.map_err(io::Error::other)?;

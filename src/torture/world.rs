@@ -476,7 +476,7 @@ async fn control(router: &Router, method: Method, path: &str, body: Value) -> an
 }
 
 fn patience() -> listen::Limits {
-    listen::Limits { drain: Duration::from_millis(100), ..listen::Limits::default() }
+    listen::Limits { drain: Duration::from_millis(100), ..listen::Limits::of_process() }
 }
 
 /// Malls and shoppers give up sooner than the service does.

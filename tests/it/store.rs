@@ -12,6 +12,7 @@ use shouyin::domain::order::{
     AnomalyKind, CloseCause, Code, Event, Order, OrderId, Payment, Refused, State, Terms,
 };
 use shouyin::domain::refund::{DuplicatePayment, LatePayment, Policy, RefundStanding, RefundWanted};
+use shouyin::server::hub::Hub;
 use shouyin::server::store::sqlite::SqliteStore;
 use shouyin::server::store::{
     Change, Find, InboxRow, Mall, NewAttempt, NewOrder, Places, Policies, Settle, Store, StoreError,
@@ -280,6 +281,27 @@ async fn starts_in_quick_succession_get_round_to_every_open_attempt() {
             store.finish_task(waits, later, soon).await.unwrap();
         }
     }
+}
+
+/// Ten days back: nothing waits for the time before to come again.
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_no_question_waiting() {
+    let store = SqliteStore::in_memory().unwrap();
+    let (order, _) = pushed(&store, "123456", Scene::Native).await;
+    let now = NOW.plus(-10 * 86_400_000);
+    store.resume(now).await.unwrap();
+    let due = store.claim_tasks(now.plus(1_000), 60_000, places(10, 10)).await.unwrap();
+    assert_eq!(due.iter().map(|task| task.kind).collect::<Vec<_>>(), [TaskKind::Query]);
+
+    let (hub, order) = (Hub::default(), Arc::new(order));
+    let _watcher = hub.watch(order.clone(), NOW);
+    hub.asked(order.id, NOW.plus(5_000));
+    assert!(hub.due(NOW.plus(9_000)).is_empty(), "asked four seconds ago");
+    assert_eq!(hub.due(NOW.plus(10_000)).len(), 1);
+    assert_eq!(hub.due(now).len(), 1, "neither the code nor the question is of the future");
+    hub.asked(order.id, now);
+    assert!(hub.due(now.plus(4_000)).is_empty());
+    assert_eq!(hub.due(now.plus(5_000)).len(), 1);
 }
 
 /// Malls that do not answer must not keep the gateways from being asked.

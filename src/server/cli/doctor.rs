@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::gateway::wechat_v2::SignType;
 use crate::runtime::clock::Clock;
+use crate::runtime::files;
 use crate::runtime::transport::{Timeouts, Transport};
 use crate::server::config::{Config, MerchantConfig, StoreConfig};
 
@@ -45,6 +46,10 @@ pub fn run(path: Option<&Path>, env: Vec<(String, String)>) -> anyhow::Result<Ex
     })];
     findings.extend(path.and_then(readable_by_others));
     findings.push(store(&config.store));
+    findings.push(match files::advice() {
+        Some(advice) => hint(advice),
+        None => fine(format!("the process may have {} files open", files::open_files())),
+    });
     findings.extend(config.merchants.iter().flat_map(|merchant| about(merchant)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::of_store;
 use crate::runtime::clock::Clock;
+use crate::runtime::files;
 use crate::runtime::transport::Internet;
 use crate::server::checkout::Checkout;
 use crate::server::config::ConfigHandle;
@@ -31,6 +32,9 @@ pub async fn run(handle: ConfigHandle, stop: CancellationToken) -> anyhow::Resul
     let limits = Limits::new(clock, config.server.trusted_proxies.clone());
     if let Some(admin) = config.server.admin_listen {
         tracing::warn!(%admin, "admin_listen is set, but metrics are not built yet: nothing listens there");
+    }
+    if let Some(advice) = files::advice() {
+        tracing::warn!("{advice}");
     }
     let merchants = config.merchants.len();
     tracing::info!(%listen, url = config.server.public_base_url, merchants, "serving");

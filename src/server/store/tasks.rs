@@ -352,9 +352,9 @@ fn free(
 }
 
 /// How much sooner than planned a query is due after a start: the usual pauses, up to ten minutes, become a
-/// second at most. They keep their order: asking takes its time, and were all due at the same moment, a
-/// process that is restarted every few seconds would ask about the oldest again and again, and never about
-/// the rest.
+/// second at most, and longer ones (the clock was set back) a second, too. They keep their order: asking
+/// takes its time, and were all due at the same moment, a process that is restarted every few seconds would
+/// ask about the oldest again and again, and never about the rest.
 const RESUME_SOONER: i64 = 600;
 
 /// Frees every lease and makes queries due; see [`super::Store::resume`].
@@ -366,7 +366,7 @@ pub fn resume(connection: &Connection, now: UnixMillis) -> Result<(), StoreError
     )?;
     connection.execute(
         "UPDATE tasks INDEXED BY due_others SET lease_until = NULL, \
-           due_at = CASE WHEN kind = 'query' AND due_at > ?1 THEN ?1 + (due_at - ?1) / ?2 \
+           due_at = CASE WHEN kind = 'query' AND due_at > ?1 THEN ?1 + min((due_at - ?1) / ?2, 1000) \
              ELSE due_at END \
          WHERE kind <> 'webhook' AND done_at IS NULL \
            AND (lease_until IS NOT NULL OR (kind = 'query' AND due_at > ?1))",

@@ -25,6 +25,8 @@ use crate::runtime::crash::{self, Point};
 const LEASE_MS: i64 = 60_000;
 /// Business time may be moved ahead, so due times are looked at this often even when nothing is signalled.
 const TICK: Duration = Duration::from_millis(500);
+/// A clock that steps back by less changes nothing that matters.
+const SET_BACK_MS: i64 = 5_000;
 /// How long tasks under way may take when the service stops.
 const DRAIN: Duration = Duration::from_secs(8);
 /// A task that did not work so often needs a person: refunds and closes come to that within hours.
@@ -48,7 +50,9 @@ pub async fn run(checkout: Checkout, shutdown: impl Future<Output = ()>) {
 async fn run_tasks(checkout: &Checkout, stopped: Shared<impl Future<Output = ()>>) {
     let lanes = Arc::new(Lanes::default());
     let running = TaskTracker::new();
+    let mut before = checkout.now();
     while stopped.peek().is_none() {
+        before = unless_set_back(checkout, before).await;
         let tasks = claim(checkout, lanes.free(&checkout.merchants())).await.unwrap_or_else(|error| {
             tracing::error!(%error, "tasks could not be claimed");
             Vec::new()
@@ -74,6 +78,20 @@ async fn run_tasks(checkout: &Checkout, stopped: Shared<impl Future<Output = ()>
     if tokio::time::timeout(DRAIN, running.wait()).await.is_err() {
         tracing::warn!(tasks = running.len(), "tasks are left for the next start");
     }
+}
+
+/// When the clock was set back, leases and queries of the time before would be waited for until it comes
+/// again: they are freed, as at a start.
+async fn unless_set_back(checkout: &Checkout, before: UnixMillis) -> UnixMillis {
+    let now = checkout.now();
+    if before.since(now) > SET_BACK_MS {
+        tracing::error!(ms = before.since(now), "the clock was set back");
+        if let Err(error) = checkout.store().resume(now).await {
+            tracing::error!(%error, "leases from before the clock was set back are not freed");
+            return before;
+        }
+    }
+    now
 }
 
 /// Claims what is due, as many as there are `places`.
