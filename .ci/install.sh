@@ -70,8 +70,8 @@ install_cargo_deny() {
 
 install_node_packages() {
   if ! has node || ! node -e 'const [a, b] = process.versions.node.split(".").map(Number);
-      process.exit(a > 20 || (a === 20 && b >= 10) ? 0 : 1)'; then
-    say "Node 20.10 or newer is needed (it runs wasm-opt and the browser tests)"
+      process.exit(a > 20 || (a === 20 && b >= 11) ? 0 : 1)'; then
+    say "Node 20.11 or newer is needed (it runs wasm-opt and the browser tests)"
     exit 1
   fi
   cmp -s end2end/package-lock.json end2end/node_modules/.installed && return 0

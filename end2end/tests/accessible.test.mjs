@@ -1,5 +1,5 @@
-// axe-core on every state of every page, light and dark: nothing serious or critical. Then what a program cannot judge by
-// rules alone: the keyboard, a page zoomed to 400 %, motion, and the language.
+// axe-core on every state of every page, light and dark, with and without script: nothing serious or critical. Then what a
+// program cannot judge by rules alone: the keyboard, a page zoomed to 400 %, motion, and the language.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
@@ -19,12 +19,42 @@ after(async () => {
   await demo?.stop();
 });
 
-describe('axe-core finds nothing serious, light and dark', () => {
-  // What is gone within three seconds is in pad.test.mjs. A page that may run no script cannot run axe either: what it
-  // waits for never comes.
-  for (const state of states.filter(({ brief, scripts = [true] }) => !brief && scripts.includes(true))) {
+/** axe needs script to look at a page. Where none may run, it looks at a copy: the same document as such a browser reads it,
+ *  with what it shows instead of scripts, at the same address and size. */
+async function copyFor(context, page) {
+  const swapped = (style) => style.replace(/scripting:\s*(none|enabled)/g, (_, is) => `scripting:${is === 'none' ? 'enabled' : 'none'}`);
+  const html = swapped(await page.content())
+    .replace(/<script\b[\s\S]*?<\/script>/g, '')
+    .replace(/<\/?noscript\b[^>]*>/g, '')
+    .replace(/<meta[^>]*http-equiv="?refresh[^>]*>/gi, '');
+  const copy = await context.newPage();
+  await copy.route(/\.css(\?|$)/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: swapped(await response.text()) });
+  });
+  await copy.route('**/*', (route) => (route.request().isNavigationRequest()
+    ? route.fulfill({ contentType: 'text/html; charset=utf-8', body: html }) : route.fallback()));
+  await copy.goto(page.url());
+  const texts = await Promise.all([page, copy].map(visibleText));
+  assert.equal(texts[1], texts[0], 'the copy shows what the page shows');
+  return copy;
+}
+
+async function assertAccessible(page, what) {
+  await page.evaluate(axe);
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+    const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+    assert.deepEqual(bad.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.html) })), [], `${what}, ${colorScheme}`);
+  }
+}
+
+describe('axe-core finds nothing serious, light and dark, with and without script', () => {
+  // What is gone within three seconds is in pad.test.mjs.
+  for (const state of states.filter(({ brief }) => !brief)) {
     test(state.name, async () => {
-      await visit(demo, browser, state, async (page, { size, order }) => {
+      await visit(demo, browser, state, async (page, { size, script, order }) => {
         if (state.name.endsWith(': confirming')) {
           assert.equal(await page.getByRole('radio').count(), 0, 'no other method while it is being found out');
           assert.match(await visibleText(page), /请勿重复付款/);
@@ -35,15 +65,14 @@ describe('axe-core finds nothing serious, light and dark', () => {
           assert.ok(text.includes((order.total_fee / 100).toFixed(2)), 'names the amount');
         }
         assert.ok((await page.title()).length > 2);
-        await page.evaluate(axe);
-        for (const colorScheme of ['light', 'dark']) {
-          await page.emulateMedia({ colorScheme });
-          const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-          const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-          assert.deepEqual(bad.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.html) })), [],
-            `${size}, ${colorScheme}`);
+        if (script) return assertAccessible(page, size);
+        const context = await browser.newContext({ viewport: page.viewportSize() });
+        try {
+          await assertAccessible(await copyFor(context, page), `${size}, no script`);
+        } finally {
+          await context.close();
         }
-      }, { scripts: [true] });
+      });
     });
   }
 });
