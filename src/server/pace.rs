@@ -133,6 +133,11 @@ impl Pace {
 impl Bucket {
     fn fill(&mut self, now: UnixMillis) {
         let full = BURST * EACH_MS;
+        // The clock was set back: what was to wait waits no longer than it was to.
+        if let Some(back) = self.filled_at.map(|at| at.since(now)).filter(|back| *back > 0) {
+            self.paused_until = self.paused_until.plus(-back);
+            self.queue_end = self.queue_end.plus(-back);
+        }
         let grown = self.filled_at.map_or(full, |at| now.since(at).max(0));
         self.credit = self.credit.saturating_add(grown).min(full);
         self.filled_at = Some(now);
@@ -175,6 +180,19 @@ mod tests {
     }
 
     /// 10,000 attempts due at once after a start: each is sent away once, and all are asked in order.
+    #[test]
+    fn a_clock_that_is_set_back_prolongs_no_pause_and_no_queue() {
+        let pace = Pace::default();
+        calls(&pace, Caller::Background, NOW);
+        pace.heard(Channel::Wx, "a", true, NOW);
+        let day_before = NOW.plus(-86_400_000);
+        assert_eq!(calls(&pace, Caller::Watched, day_before), 0, "the pause is kept");
+        let later = day_before.plus(PAUSE_MS.0 + COMING_MS);
+        assert!(calls(&pace, Caller::Watched, later) > 0);
+        let again = pace.take(Channel::Wx, "a", Caller::Background, 1, later).err().unwrap();
+        assert!(again.since(later) < COMING_MS, "{again:?}");
+    }
+
     #[test]
     fn a_long_queue_comes_again_one_by_one() {
         let pace = Pace::default();
